@@ -1,0 +1,1 @@
+"""What a trajectory says: errors, structure, failure, diffusion, conductivity and paths; NumPy and SciPy only."""

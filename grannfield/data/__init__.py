@@ -1,0 +1,1 @@
+"""Materials, their reference trajectories, and the files they live in; needs NumPy and h5py only."""

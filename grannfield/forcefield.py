@@ -1,0 +1,245 @@
+"""Force fields: a function from neighbour vectors to atomic energies, and everything that follows from it once.
+
+A model writes `forward`; `predict` holds the only gradient in the package. Checkpoints are safetensors files whose header
+carries JSON, so loading one never executes code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from grannfield import units
+from grannfield.graph import AtomGraph, net_by_slot, sum_by_graph
+from grannfield.nn.scale import AtomicScale
+
+FORMAT = 1
+"""Version of the checkpoint format; files of a later one are refused."""
+
+
+class UnsupportedElement(ValueError):
+    """A structure holds an element the force field was not made for."""
+
+
+class CheckpointError(ValueError):
+    """A file is not a checkpoint, or not one this version can read."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a force field says of a graph."""
+
+    energy: Tensor
+    """[B] eV, double precision."""
+    forces: Tensor
+    """[N, 3] eV/Å."""
+    stress: Tensor | None = None
+    """[B, 3, 3] eV/Å³, positive under tension (ASE's sign); None unless asked for."""
+    atomic_energies: Tensor | None = None
+    """[N] eV."""
+
+
+class ForceField(nn.Module):
+    """Base of all force fields.
+
+    A subclass sets `cutoff` and writes `forward(z, graph, edge_vec)`, z [N], edge_vec [N,K,3] Å, giving atomic energies
+    [N]; a direct-force model sets `conservative = False` and gives (atomic energies [N], forces [N,3]). Outputs are in the
+    network's own units; `scale` turns them into eV and eV/Å.
+    """
+
+    conservative: ClassVar[bool] = True
+    """Whether forces are the gradient of the energy."""
+    symmetry: ClassVar[str] = "E(3)-invariant"
+    """What the architecture claims, in the words of Table 1."""
+
+    def __init__(self, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = float(cutoff)
+        self.scale = AtomicScale()
+        self.name = type(self).__name__
+        self.settings: dict[str, Any] = {}
+        self.elements: tuple[int, ...] | None = None
+        """Atomic numbers the field was trained on; None where any will do."""
+        self.provenance: dict[str, Any] = {}
+        """How the weights came to be: training data, budget, hardware."""
+
+    def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define forward(z, graph, edge_vec) -> atomic energies [N]")
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the model's arithmetic: that of its first floating-point weight (double for one without any)."""
+        tensors = [p for p in self.parameters() if p.is_floating_point()]
+        return tensors[0].dtype if tensors else torch.float64
+
+    @property
+    def n_parameters(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+    def require_elements(self, z: Any) -> None:
+        """Raise UnsupportedElement when atoms z [N] hold an element outside `elements`."""
+        if self.elements is not None:
+            unknown = sorted(set(np.unique(np.asarray(z)).tolist()) - set(self.elements))
+            if unknown:
+                known = ", ".join(units.symbol(a) for a in self.elements)
+                raise UnsupportedElement(f"{self.name} does not know {', '.join(map(units.symbol, unknown))}; it knows {known}")
+
+    def predict(self, graph: AtomGraph, *, stress: bool = False, create_graph: bool = False) -> Prediction:
+        """Energy, forces and, when asked, stress of every structure in the graph.
+
+        One derivative of the summed energy by the neighbour vectors gives both: F_i is the sum over the slots of atom i
+        minus the sum over the slots that point at it; stress = 1/V sum_slots v (x) dE/dv. `create_graph` keeps the
+        derivative differentiable, for training. A direct-force model returns its own forces; it has no stress
+        (ValueError).
+        """
+        if stress and not self.conservative:
+            raise ValueError(f"{self.name} predicts forces directly; it has no energy gradient and so no stress")
+        edge_vec = graph.edge_vectors(self.dtype).detach()
+        if not self.conservative:
+            with torch.set_grad_enabled(create_graph):
+                atomic, forces = self(graph.z, graph, edge_vec)
+                atomic = self.scale(atomic, graph.z)
+                return Prediction(sum_by_graph(atomic, graph), forces * self.scale.scale.to(forces.dtype), None, atomic)
+        with torch.enable_grad():
+            edge_vec.requires_grad_()
+            atomic = self.scale(self(graph.z, graph, edge_vec), graph.z)
+            energy = sum_by_graph(atomic, graph)
+            (by_vector,) = torch.autograd.grad(energy.sum(), edge_vec, create_graph=create_graph)
+        virial = None
+        if stress:
+            outer = torch.einsum("nka,nkb->nab", edge_vec, by_vector)
+            virial = sum_by_graph(outer, graph) / torch.linalg.det(graph.cell).abs().view(-1, 1, 1)
+            virial = 0.5 * (virial + virial.transpose(1, 2))
+        forces = net_by_slot(by_vector, graph)
+        if create_graph:
+            return Prediction(energy, forces, virial, atomic)
+        return Prediction(energy.detach(), forces, None if virial is None else virial.detach(), atomic.detach())
+
+
+_REGISTRY: dict[str, type[ForceField]] = {}
+
+
+def register(name: str) -> Callable[[type[ForceField]], type[ForceField]]:
+    """Class decorator: make a force field known by name; its keyword defaults are the configuration of Table 1."""
+
+    def add(cls: type[ForceField]) -> type[ForceField]:
+        if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
+            raise ValueError(f"two models are registered as {name!r}: {_REGISTRY[name]} and {cls}")
+        _REGISTRY[name] = cls
+        return cls
+
+    return add
+
+
+def registered() -> dict[str, type[ForceField]]:
+    """All registered models by name."""
+    import grannfield.models  # noqa: F401  (registers them)
+
+    return dict(sorted(_REGISTRY.items()))
+
+
+def create(name: str, **settings: Any) -> ForceField:
+    """A registered model with fresh weights; ValueError names the models or settings there are."""
+    known = registered()
+    if name not in known:
+        raise ValueError(f"no model is called {name!r}; there are {', '.join(known)}")
+    signature = inspect.signature(known[name])
+    unknown = sorted(set(settings) - set(signature.parameters))
+    if unknown:
+        raise ValueError(f"{name} has no setting {', '.join(unknown)}; it has {', '.join(signature.parameters)}")
+    field = known[name](**settings)
+    field.name = name
+    field.settings = {key: settings.get(key, parameter.default) for key, parameter in signature.parameters.items()}
+    return field
+
+
+def weights_hash(field: ForceField) -> str:
+    """SHA-256 of a field's name, settings and every weight: what identifies it in a result."""
+    digest = hashlib.sha256(json.dumps([field.name, field.settings], sort_keys=True, default=str).encode())
+    for key, tensor in sorted(field.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save(field: ForceField, path: str | Path) -> None:
+    """Write a registered model's weights, settings, elements and provenance as one safetensors file, atomically."""
+    from safetensors.torch import save as serialise
+
+    if field.name not in registered():
+        raise CheckpointError(f"{field.name} is not a registered model, so a file could not say how to rebuild it")
+    header = {
+        "format": FORMAT,
+        "model": field.name,
+        "settings": field.settings,
+        "elements": field.elements,
+        "provenance": field.provenance,
+        "units": {"length": "angstrom", "energy": "eV"},
+    }
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in field.state_dict().items()}
+    write_atomically(Path(path), serialise(tensors, metadata={"grannfield": json.dumps(header)}))
+
+
+def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> ForceField:
+    """The force field of a checkpoint, in eval mode.
+
+    FileNotFoundError for a missing file; CheckpointError, naming the file, for one that is truncated, is no GraNNField
+    checkpoint or comes from a later version. dtype sets the precision of the network (scale and shift stay double).
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no checkpoint {path}; `grannfield train` makes one")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("grannfield", "null"))
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
+    except (SafetensorError, OSError, json.JSONDecodeError) as problem:
+        raise CheckpointError(f"{path} cannot be read as a safetensors checkpoint ({problem}); it may be truncated") from problem
+    if header is None or "model" not in header:
+        raise CheckpointError(f"{path} is a safetensors file, but its header does not say which GraNNField model it holds")
+    if header["format"] > FORMAT:
+        raise CheckpointError(f"{path} has format {header['format']}; this version reads up to {FORMAT}: upgrade grannfield")
+    field = create(header["model"], **header["settings"])
+    try:
+        field.load_state_dict(tensors)
+    except RuntimeError as problem:
+        raise CheckpointError(f"{path} does not fit {header['model']} {header['settings']}: {problem}") from problem
+    field.elements = None if header["elements"] is None else tuple(header["elements"])
+    field.provenance = header["provenance"]
+    return to_precision(field, dtype).to(device).eval()
+
+
+def to_precision(field: ForceField, dtype: torch.dtype | None) -> ForceField:
+    """The same field with its network in another precision; scale and shift stay double."""
+    if dtype is not None:
+        scale = {key: tensor.clone() for key, tensor in field.scale.state_dict().items()}
+        field.to(dtype)
+        field.scale.to(torch.float64).load_state_dict(scale)
+    return field
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a file so that a reader, or a kill, never sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

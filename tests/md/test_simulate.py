@@ -1,0 +1,145 @@
+"""Whole runs: protocol, failures with cause and time, resume after a kill."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from grannfield.forcefield import ForceField, UnsupportedElement
+from grannfield.graph import AtomGraph
+from grannfield.md import simulate as module
+from grannfield.md.simulate import Protocol, simulate
+from grannfield.testing import LennardJones
+from tests.md.test_integrators import argon
+
+SHORT = Protocol(temperature=60.0, length=800.0, ramp=200.0, timestep=4.0, interval=40.0, start_temperature=10.0)
+
+
+class TimeBomb(LennardJones):
+    """Argon until the n-th evaluation, then `bad` forces for the first replica."""
+
+    def __init__(self, after: int, bad: float) -> None:
+        super().__init__()
+        self.after, self.bad, self.calls = after, bad, 0
+
+    def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> Tensor:
+        self.calls += 1
+        energy = super().forward(z, graph, edge_vec)
+        if self.calls > self.after:
+            first = graph.batch == 0
+            push = (edge_vec[first][..., 0] * graph.mask[first] * torch.arange(int(first.sum())).view(-1, 1) * self.bad).sum()
+            energy = torch.cat([energy[first] + push, energy[~first]])
+        return energy
+
+
+def test_protocol_lengths_and_temperatures() -> None:
+    runs = simulate(LennardJones(), *argon(), SHORT, [1, 2])
+    assert SHORT.target(0) == 10.0 and SHORT.target(25) == 35.0 and SHORT.target(1000) == 60.0
+    for run in runs:
+        assert run.failure is None and run.trajectory is not None
+        assert run.trajectory.n_frames == 20 and run.trajectory.timestep == 40.0
+        assert run.trajectory.time[0] == 40.0
+        production = run.production()
+        assert production is not None and production.time[0] == 240.0
+        assert 20 < run.internal_temperature < 90 and run.drift < 1e-9
+
+
+@pytest.mark.parametrize(("bad", "cause"), [(float("nan"), "non-finite"), (100.0, "force"), (0.001, "runaway")])
+def test_failure_is_reported_and_the_other_replica_goes_on(bad: float, cause: str) -> None:
+    runs = simulate(TimeBomb(after=101, bad=bad), *argon(), SHORT, [1, 2])
+    failed, fine = runs
+    assert failed.failure is not None and failed.failure.cause == cause
+    assert fine.failure is None and fine.trajectory is not None and fine.trajectory.n_frames == 20
+    expected = (101 - SHORT.ramp_steps) * SHORT.timestep  # evaluation 1 is the start, evaluation 102 is step 101
+    if cause == "runaway":
+        assert failed.failure.time > expected
+    else:
+        assert failed.failure.time == expected
+    assert failed.trajectory is not None and failed.trajectory.time[-1] < failed.failure.time
+    assert np.isfinite(failed.trajectory.pos).all()
+
+
+def test_failure_in_the_ramp_leaves_no_frames() -> None:
+    run, other = simulate(TimeBomb(after=10, bad=float("nan")), *argon(), SHORT, [1, 2])
+    assert run.failure is not None and run.failure.time < 0
+    assert run.trajectory is None and run.production() is None and other.failure is None
+
+
+def test_a_killed_run_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = simulate(LennardJones(), *argon(), SHORT, [1, 2])
+    monkeypatch.setattr(module, "STEPS_PER_FILE", 30)
+
+    class Killed(BaseException):
+        pass
+
+    for steps in (40, 130, 180):
+        calls = 0
+
+        def counting(*args: object, real=module.nose_hoover, limit: int = steps, **kwargs: object) -> object:
+            nonlocal calls
+            calls += 1
+            if calls > limit:
+                raise Killed
+            return real(*args, **kwargs)
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(module, "nose_hoover", counting)
+            simulate(LennardJones(), *argon(), SHORT, [1, 2], folder=tmp_path)
+        if steps == 130:
+            break
+    again = simulate(LennardJones(), *argon(), SHORT, [1, 2], folder=tmp_path)
+    for a, b in zip(whole, again, strict=True):
+        assert a.trajectory is not None and b.trajectory is not None
+        for key in ("pos", "energy", "forces", "time", "temperature"):
+            assert np.array_equal(getattr(a.trajectory, key), getattr(b.trajectory, key)), key
+    with pytest.raises(ValueError, match="other settings"):
+        simulate(LennardJones(), *argon(), SHORT, [1, 3], folder=tmp_path)
+
+
+def test_fixed_shape_search_moves_atoms_as_vesin_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The device path, run on the CPU, gives the same motion."""
+    from grannfield.md import evaluate as engine
+    from grannfield.neighbors import brute_force
+
+    z, pos, cell = argon()
+    plain = simulate(LennardJones(), z, pos, cell, SHORT, [1])[0]
+    images = engine.images_needed(torch.tensor(cell)[None], 7.0, np.ones(3, bool))
+    monkeypatch.setattr(
+        engine, "replica_graph", lambda z, p, c, cutoff, pbc: brute_force(z, p, c, cutoff, pbc, capacity=88, images=images)
+    )
+    fixed = simulate(LennardJones(), z, pos, cell, SHORT, [1])[0]
+    assert plain.trajectory is not None and fixed.trajectory is not None
+    np.testing.assert_allclose(plain.trajectory.pos, fixed.trajectory.pos, atol=1e-9)
+
+
+def test_unknown_element_is_refused_before_the_first_step() -> None:
+    field = LennardJones()
+    field.elements = (2, 10)
+    with pytest.raises(UnsupportedElement, match="does not know Ar; it knows He, Ne"):
+        simulate(field, *argon(), SHORT, [1])
+
+
+@pytest.mark.parametrize("change", [{"temperature": 0.0}, {"length": -1.0}, {"drop": 1.0}, {"interval": 0.5, "timestep": 2.0}])
+def test_impossible_protocols_are_refused(change: dict) -> None:
+    with pytest.raises(ValueError):
+        Protocol(**({"temperature": 300.0} | change))
+
+
+def test_direct_force_field_with_net_force_shows_its_drift() -> None:
+    class Pushed(ForceField):
+        conservative = False
+
+        def __init__(self) -> None:
+            super().__init__(cutoff=7.0)
+
+        def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> tuple[Tensor, Tensor]:
+            forces = edge_vec.new_zeros(len(z), 3)
+            forces[:, 0] = 0.001
+            return edge_vec.new_zeros(len(z)), forces
+
+    run = simulate(Pushed(), *argon(), SHORT, [1])[0]
+    assert run.drift > 0.1
