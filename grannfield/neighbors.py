@@ -265,9 +265,9 @@ def _assemble(
     two = pair_slots[:, 1] >= 0
     pair[pair_slots[two, 1]] = np.flatnonzero(two)
     return AtomGraph(
-        z=torch.from_numpy(z),
-        pos=torch.from_numpy(pos),
-        cell=torch.from_numpy(cell)[None],
+        z=torch.tensor(z),
+        pos=torch.tensor(pos),
+        cell=torch.tensor(cell)[None],
         pbc=torch.from_numpy(pbc.copy())[None],
         batch=torch.zeros(n, dtype=torch.int64),
         neighbors=torch.from_numpy(neighbors),

@@ -81,7 +81,9 @@ def arrhenius(temperature: np.ndarray, diffusivity_cm2_per_s: Sequence[Estimate]
     value = np.array([d.value for d in diffusivity_cm2_per_s])
     x = 1 / np.asarray(temperature, dtype=np.float64)
     if len(np.unique(x)) < MIN_TEMPERATURES or len(x) != len(value) or not (value > 0).all():
-        raise ValueError(f"D {value} at {np.asarray(temperature)} K: positive numbers at 3 different temperatures are needed")
+        raise ValueError(
+            f"D {value} at {np.asarray(temperature)} K: positive numbers at 3 different temperatures are needed"
+        )
     low, high = np.array([d.interval for d in diffusivity_cm2_per_s]).T
     with np.errstate(divide="ignore"):
         below, above = np.log(value) - np.log(np.maximum(low, 0.0)), np.log(high) - np.log(value)
@@ -97,7 +99,7 @@ def nernst_einstein(
     sigma = 1000 n z² e² D / (V k T), with D in cm²/s, V in cm³, e in C and k in J/K.
 
     >>> round(nernst_einstein(1e-7, 20, 984.7, 300.0), 2)
-    12.58
+    12.59
     """
     volume_cm3 = volume * 1e-24
     charge_C = charge * ELEMENTARY_CHARGE_C
@@ -122,7 +124,9 @@ def conductivity(
     Interval: the larger of the line's own (t quantile with n - 2 degrees of freedom) and that of the D(T) intervals
     carried through the fit. With 3 temperatures t is 12.7, and intervals of several decades are what the data say.
     """
-    usable = [(t, d) for t, d in zip(np.asarray(temperature, float), diffusivity_cm2_per_s, strict=True) if not d.reason]
+    usable = [
+        (t, d) for t, d in zip(np.asarray(temperature, float), diffusivity_cm2_per_s, strict=True) if not d.reason
+    ]
     if len({t for t, _ in usable}) < MIN_TEMPERATURES:
         lost = zip(np.asarray(temperature, float), diffusivity_cm2_per_s, strict=True)
         detail = ", ".join(f"{t:g} K {d.reason or 'resolved'}" for t, d in lost)

@@ -47,7 +47,9 @@ def mobile_atoms(z: np.ndarray, mobile_z: int) -> np.ndarray:
     """Which atoms [N] are the mobile ions; TrajectoryError when none is."""
     mobile = np.asarray(z) == mobile_z
     if not mobile.any():
-        raise TrajectoryError(f"no atom has the atomic number {mobile_z} of the mobile ion; there are {np.unique(z).tolist()}")
+        raise TrajectoryError(
+            f"no atom has the atomic number {mobile_z} of the mobile ion; there are {np.unique(z).tolist()}"
+        )
     return mobile
 
 
@@ -197,16 +199,26 @@ def _estimate(
         detail = f"the ions moved {reached.mean():.2f} Å², {RESOLVED_MSD * n_axes / 3:.2f} are needed"
         bound = detection_bound(reached, 0.5 * lag[-1], n_axes)
         return Estimate.missing(BELOW_DETECTION, detail, n=n_ions, interval=(0.0, bound))
-    per_window = np.array([slopes(lag[: len(w)], w, fitted).mean() for w in windows]) / (2 * n_axes) * CM2_PER_S
-    half = _half_width(per_ion, value), _half_width(per_window, float(per_window.mean()))
-    finite = [h for h in half if math.isfinite(h)]
-    h = max(finite, default=math.inf)
+    h, source = _half_width(per_ion, _per_window(lag, windows, fitted, n_axes))
     interval = (value * math.exp(-h), value * math.exp(h) if h < 700 else math.inf)
-    source = "ions" if h == half[0] else f"{N_WINDOWS} time windows"
     return Estimate(value, interval, n_ions, note=f"{n_ions} ions, {lag[-1] / 1000:.1f} ps; spread over {source}")
 
 
-def _half_width(values: np.ndarray, mean: float) -> float:
-    """Relative half-width of the mean of independent values; infinite when it is not positive."""
-    error = standard_error(values)
-    return t_quantile(len(values) - 1) * error / mean if mean > 0 and math.isfinite(error) else math.inf
+def _per_window(lag: np.ndarray, windows: list[np.ndarray], fitted: tuple[float, float], n_axes: int) -> np.ndarray:
+    """D [W, n] of each ion in each stretch, cm²/s."""
+    found = [slopes(lag[: len(w)], w, fitted) for w in windows]
+    return np.array(found) / (2 * n_axes) * CM2_PER_S
+
+
+def _half_width(per_ion: np.ndarray, per_window: np.ndarray) -> tuple[float, str]:
+    """Relative half-width of the mean D, and what it rests on; infinite when nothing bounds it."""
+    n, means = len(per_ion), per_window.mean(axis=1)
+    windows = t_quantile(len(means) - 1) * standard_error(means) / means.mean() if means.mean() > 0 else math.inf
+    if n < 2:
+        return windows, f"{len(means)} time windows"
+    alone = float(per_window.var(axis=1, ddof=1).mean()) / n
+    together = math.sqrt(max(1.0, float(means.var(ddof=1)) / alone)) if alone > 0 else 1.0
+    ions = t_quantile(n - 1) * standard_error(per_ion) / float(per_ion.mean()) * together
+    if math.isfinite(windows) and windows > ions:
+        return windows, f"{len(means)} time windows"
+    return ions, f"ions, times {together:.2f} for moving together"

@@ -45,7 +45,13 @@ class EnergyErrors:
 
 
 def force_errors(
-    predicted: np.ndarray, reference: np.ndarray, z: np.ndarray, *, block: int = 1, seed: int = 0, n_resamples: int = 500
+    predicted: np.ndarray,
+    reference: np.ndarray,
+    z: np.ndarray,
+    *,
+    block: int = 1,
+    seed: int = 0,
+    n_resamples: int = 500,
 ) -> ForceErrors:
     """Agreement of predicted with reference forces [F, N, 3] in eV/Å of atoms z [N].
 
@@ -60,7 +66,9 @@ def force_errors(
     """
     predicted, reference, z = np.asarray(predicted, float), np.asarray(reference, float), np.asarray(z)
     if predicted.shape != reference.shape or predicted.shape[1:] != (len(z), 3) or not len(predicted):
-        raise ValueError(f"predicted {predicted.shape} and reference {reference.shape} forces should be [F, {len(z)}, 3]")
+        raise ValueError(
+            f"predicted {predicted.shape} and reference {reference.shape} forces should be [F, {len(z)}, 3]"
+        )
     _require_finite("predicted forces", predicted)
     _require_finite("reference forces", reference)
     species = np.unique(z)

@@ -103,10 +103,14 @@ def survival(failures: Sequence[Failure | None], durations: Sequence[float]) -> 
     if len(failures) != len(durations) or not failures:
         raise ValueError(f"{len(failures)} outcomes and {len(durations)} durations: one of each per run is needed")
     events = [failure for failure in failures if failure is not None]
-    share = Estimate(len(events) / len(failures), clopper_pearson(len(events), len(failures)), len(failures), note="runs")
+    share = Estimate(
+        len(events) / len(failures), clopper_pearson(len(events), len(failures)), len(failures), note="runs"
+    )
     censored = sorted(time for failure, time in zip(failures, durations, strict=True) if failure is None)
     causes = {cause: sum(event.cause == cause for event in events) for cause in CAUSES}
-    return Survival(share, tuple(sorted(e.time for e in events)), tuple(censored), {c: n for c, n in causes.items() if n})
+    return Survival(
+        share, tuple(sorted(e.time for e in events)), tuple(censored), {c: n for c, n in causes.items() if n}
+    )
 
 
 def frames_needed(duration: float, timestep: float, longer: bool = False) -> int:
@@ -143,7 +147,9 @@ def _fusion(trajectory: Trajectory, thresholds: Thresholds) -> Failure | None:
     if start is None:
         return None
     first, which = start
-    labels = f"{units.symbol(int(trajectory.z[i[which]]))}{i[which]}-{units.symbol(int(trajectory.z[j[which]]))}{j[which]}"
+    labels = (
+        f"{units.symbol(int(trajectory.z[i[which]]))}{i[which]}-{units.symbol(int(trajectory.z[j[which]]))}{j[which]}"
+    )
     return _failure(trajectory, first, "fusion", f"{labels} nearer than {limit[which]:.2f} Å")
 
 
@@ -184,7 +190,9 @@ def _broken_tetrahedron(trajectory: Trajectory, thresholds: Thresholds) -> Failu
         start = _first_run(*np.nonzero(near < COORDINATION), needed)
         if start is not None and (earliest is None or start[0] < earliest.frame):
             atom, left = centres[start[1]], near[start]
-            detail = f"{units.symbol(centre_z)}{atom} keeps {left} of {COORDINATION} {units.symbol(thresholds.ligand_z)}"
+            detail = (
+                f"{units.symbol(centre_z)}{atom} keeps {left} of {COORDINATION} {units.symbol(thresholds.ligand_z)}"
+            )
             earliest = _failure(trajectory, start[0], "broken tetrahedron", f"{detail} within {limit:.2f} Å")
     return earliest
 

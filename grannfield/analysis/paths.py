@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from grannfield import units
 from grannfield.analysis.diffusion import framework_drift, mobile_atoms, mobile_displacements, msd_all_origins
 from grannfield.analysis.uncertainty import TOO_SHORT, Estimate, block_bootstrap, clipped, self_distance
-from grannfield.trajectory import Trajectory, TrajectoryError
+from grannfield.trajectory import Trajectory
 
 SPACING = 0.3
 """Å between grid points: finer than a site (about 1 Å wide at 1000 K), coarse enough to be filled."""
 CHANNEL_FRACTION = 0.01
 """A voxel belongs to the reference's channels from this share of the reference's largest density."""
 N_BLOCKS = 8
-MAX_DENOMINATOR = 24
+CENTRES = ("P", "Ge")
+"""Atoms that stay on their sites as long as the material is itself; they tie the density to the ideal cell."""
+MAX_DENOMINATOR = 12
 EDGE_TOLERANCE = 1e-6
 """In voxels: a coordinate on a voxel edge up to rounding always falls into the upper voxel."""
 
@@ -64,7 +68,8 @@ def grid_shape(
     """Divisions of a cell [3, 3] into voxels of about `spacing` Å that its symmetry operations map onto each other.
 
     Axes that a rotation mixes get the same number, and each number is a multiple of the denominators of the
-    translations along its axis. rotations [G, 3, 3] integers and translations [G, 3], fractional, as spglib gives them.
+    translations along its axis. A translation that is no simple fraction (an origin off the symmetry elements) fits no
+    grid; the average is then exact in space and to one voxel on the grid. rotations [G, 3, 3] integers and translations [G, 3], fractional, as spglib gives them.
 
     >>> grid_shape(np.diag([8.0, 8.0, 12.1]), np.eye(3, dtype=int)[None], np.array([[0.0, 0.0, 0.5]]))
     (27, 27, 40)
@@ -81,28 +86,33 @@ def grid_shape(
     return shape[0], shape[1], shape[2]
 
 
-def framework_origin(trajectory: Trajectory, mobile_z: int, ideal_pos: np.ndarray) -> np.ndarray:
+def framework_origin(
+    trajectory: Trajectory, mobile_z: int, ideal_pos: np.ndarray, centres: Sequence[str] = CENTRES
+) -> np.ndarray:
     """Mean displacement [F, 3] in Å of the framework from its ideal sites, up to whole lattice vectors.
 
-    ideal_pos [N, 3] Å, atoms in the trajectory's order. A first guess comes from the circular mean of the fractional
-    displacements; then each framework atom is compared with the *nearest* ideal site of its species, so that
-    a tetrahedron that has turned by a symmetry of its own does not shift the origin. Without framework atoms: zeros.
-    ValueError when ideal_pos does not fit.
+    ideal_pos [N, 3] Å, atoms in the trajectory's order. The change with time is the mean over the whole framework
+    (`framework_drift`). The constant is the displacement of the tetrahedron centres from their own sites, averaged over
+    the run: ligands of a turned tetrahedron sit nearer to another image of their site than to their own, centres do
+    not, so that any stretch of a run gives the same frame. Without such centres all framework atoms serve; without a
+    framework nothing is removed. ValueError when ideal_pos does not fit.
     """
     if np.shape(ideal_pos) != (trajectory.n_atoms, 3):
-        raise ValueError(f"ideal positions {np.shape(ideal_pos)} should be [{trajectory.n_atoms}, 3], in the same order")
-    framework = np.flatnonzero(~mobile_atoms(trajectory.z, mobile_z))
+        raise ValueError(
+            f"ideal positions {np.shape(ideal_pos)} should be [{trajectory.n_atoms}, 3], in the trajectory's order"
+        )
+    framework = ~mobile_atoms(trajectory.z, mobile_z)
     drift = framework_drift(trajectory, mobile_z)
-    if not len(framework):
+    if not framework.any():
         return drift
-    sampled = np.unique(np.linspace(0, trajectory.n_frames - 1, 50).astype(int))
-    pos = trajectory.pos[sampled][:, framework] - drift[sampled][:, None]
-    cell, sites, kinds = trajectory.cell[0], np.asarray(ideal_pos)[framework], trajectory.z[framework]
-    phase = np.exp(2j * np.pi * ((pos - sites) @ np.linalg.inv(cell))).mean(axis=(0, 1))
-    origin = (np.angle(phase) / (2 * np.pi)) @ cell
-    for _ in range(3):
-        origin = origin + _from_nearest_site(pos - origin, sites, kinds, cell).mean(axis=(0, 1))
-    return drift + origin
+    anchors = framework & np.isin(trajectory.z, [units.number(name) for name in centres])
+    anchors = anchors if anchors.any() else framework
+    mean = (trajectory.pos[:, anchors] - drift[:, None]).mean(axis=0)
+    cell = trajectory.cell[0]
+    shift = (mean - np.asarray(ideal_pos)[anchors]) @ np.linalg.inv(cell)
+    first_guess = np.angle(np.exp(2j * np.pi * shift).mean(axis=0)) / (2 * np.pi)  # a mean that knows of periodicity
+    rest = shift - first_guess
+    return drift + (first_guess + (rest - np.rint(rest)).mean(axis=0)) @ cell
 
 
 def ion_density(
@@ -220,20 +230,9 @@ def drift_share(trajectory: Trajectory, mobile_z: int, *, seed: int = 0) -> Esti
     return Estimate(share(np.arange(n_ions)), interval, n_ions, note=f"ions, lag {lag} frames")
 
 
-def _from_nearest_site(pos: np.ndarray, sites: np.ndarray, kinds: np.ndarray, cell: np.ndarray) -> np.ndarray:
-    """Vectors [F, n, 3] in Å from the nearest ideal site of the same species to each atom."""
-    found = np.empty(pos.shape)
-    for kind in np.unique(kinds):
-        these = kinds == kind
-        difference = (pos[:, these, None] - sites[these]) @ np.linalg.inv(cell)
-        vectors = (difference - np.rint(difference)) @ cell
-        nearest = np.einsum("fnsx,fnsx->fns", vectors, vectors).argmin(axis=2)
-        found[:, these] = np.take_along_axis(vectors, nearest[..., None, None], axis=2)[:, :, 0]
-    return found
-
-
 def _denominator(fraction: float) -> int:
+    """Smallest denominator of a translation, 1 for one that is no simple fraction and fits no grid."""
     for denominator in range(1, MAX_DENOMINATOR + 1):
         if abs(fraction * denominator - round(fraction * denominator)) < 1e-4 * denominator:
             return denominator
-    raise TrajectoryError(f"translation {fraction} is not a fraction of a lattice vector; take the conventional cell")
+    return 1

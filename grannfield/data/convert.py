@@ -32,7 +32,7 @@ def read_npz(path: str | Path, source: str = "") -> Trajectory:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there is no such file")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
             values = {key: archive[key] for key in KEYS}
     except KeyError as problem:
         raise TrajectoryError(f"{path}: {problem.args[0]}; an archive of a run holds {', '.join(KEYS)}") from None

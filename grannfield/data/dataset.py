@@ -63,8 +63,8 @@ class FrameSet:
 
         >>> frames = FrameSet([3], np.zeros((9, 1, 3)), np.ones((9, 3, 3)), np.zeros(9), np.zeros((9, 1, 3)),
         ...                   np.stack([np.zeros(9, int), np.arange(9)], axis=1))
-        >>> [3 * i <= f < 3 * i + 3 for i, (run, f) in enumerate(frames.spread(3).origin)]
-        [True, True, True]
+        >>> [int(frame) // 3 for run, frame in frames.spread(3).origin]
+        [0, 1, 2]
         """
         return self if limit is None or limit >= len(self) else self[spread_indices(len(self), limit, seed)]
 

@@ -98,7 +98,7 @@ def _split_run(run: Trajectory, index: int, seed: int, gap: float) -> dict[str, 
     cuts = np.split(shuffled, [n_test, n_test + n_validation])
     parts |= {name: np.sort(cut) for name, cut in zip(("test_random", "validation_random", "train"), cuts, strict=True)}
     empty = [name for name in PARTS if len(parts[name]) == 0 and (run.kind == "time" or "windows" not in name)]
-    if empty:
+    if empty or (run.kind == "time" and run.n_frames * run.timestep < BLOCKS * gap):
         raise SplitError(_too_short(run, index, len(labelled), gap, empty))
     return parts
 
@@ -117,8 +117,9 @@ def _windows(n_frames: int, timestep: float, index: int, gap: float) -> tuple[di
 
 def _too_short(run: Trajectory, index: int, n_labelled: int, gap: float, empty: Sequence[str]) -> str:
     length = f", {run.duration / 1000:g} ps" if run.kind == "time" else ""
+    missing = f": nothing is left for {', '.join(empty)}" if empty else ""
     return (
-        f"{run.source or f'run {index}'}: {n_labelled} labelled frames{length} are too few to split: nothing is left "
-        f"for {', '.join(empty)}; {BLOCKS} blocks with gaps of {gap / 1000:g} ps need a run of more than "
+        f"{run.source or f'run {index}'}: {n_labelled} labelled frames{length} are too few to split"
+        f"{missing}; {BLOCKS} blocks with gaps of {gap / 1000:g} ps need a run of at least "
         f"{BLOCKS * gap / 1000:g} ps with labelled frames throughout; store a longer run, or pass a smaller gap"
     )

@@ -23,7 +23,7 @@ from grannfield.trajectory import Trajectory, TrajectoryError
 FORMAT = "grannfield trajectory"
 VERSION = 1
 FLOAT16_LIMIT = 1000.0
-"""eV/Å: from here on forces are stored as float32 (float16 overflows at 65,504 and is coarser than 0.5 there)."""
+"""eV/Å: from here on forces are stored as float32 (float16 overflows at 65,504; its steps there are 0.5 and more)."""
 
 
 class StoreError(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -50,7 +51,9 @@ def _operations(structure: Structure, symprec: float) -> SpaceGroup:
     except ModuleNotFoundError:
         raise ModuleNotFoundError("space groups need spglib: pip install spglib") from None
     crystal = (structure.cell.tolist(), structure.fractional.tolist(), structure.z.tolist())
-    found = spglib.get_symmetry_dataset(crystal, symprec=symprec)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # about how spglib will report errors, not about this call
+        found = spglib.get_symmetry_dataset(crystal, symprec=symprec)
     if found is None:
         raise SymmetryError(f"spglib finds no space group at symprec {symprec:g} Å; do two atoms overlap?")
     return SpaceGroup(np.array(found.rotations, dtype=int), np.array(found.translations), str(found.international))

@@ -1,0 +1,249 @@
+"""The command `grannfield`."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from grannfield import __version__
+
+EXAMPLES = """examples:
+  grannfield train schnet --minutes 5
+  grannfield md --model reports/checkpoints/schnet --material LGPS --temperature 1000 --ps 5 --out run.h5
+  grannfield bench --preset smoke --model schnet
+  grannfield report
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; errors that a user can mend are one line on standard error and exit code 2."""
+    parser = argparse.ArgumentParser(
+        prog="grannfield",
+        description="Find out whether a machine-learned force field can be trusted to move atoms.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"grannfield {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (_add_train, _add_md, _add_bench, _add_report, _add_models, _add_materials):
+        add(commands)
+    if (sys.argv[1:] if arguments is None else arguments)[:1] == ["bench"]:
+        options, rest = parser.parse_known_args(arguments)
+        options.rest = rest
+    else:
+        options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options) or 0)
+    except KeyboardInterrupt:
+        print("\ninterrupted; what was done is kept: the same command goes on from there", file=sys.stderr)
+        return 130
+    except (ValueError, LookupError, FileNotFoundError, RuntimeError) as problem:
+        print(f"grannfield: {problem.args[0] if problem.args else problem}", file=sys.stderr)
+        return 2
+
+
+def _command(commands: Any, name: str, run: Any, help_: str, **more: Any) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=help_, description=more.pop("description", help_), formatter_class=argparse.ArgumentDefaultsHelpFormatter, **more
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command(commands, "train", _train, "train a model on a reference for a number of minutes; resumable")
+    parser.add_argument("model", help="registered model, see `grannfield models`; `name@published` for the paper's arithmetic")
+    parser.add_argument("--minutes", type=float, default=5.0, help="budget of wall time, validation included")
+    parser.add_argument("--material", default="LGPS", help="what to train on")
+    parser.add_argument("--reference", default="", help="name of its reference (default: the first)")
+    parser.add_argument("--split", choices=("windows", "random"), default="windows", help="validation frames that choose the checkpoint")
+    parser.add_argument("--validation-frames", type=int, default=60, help="at most so many; the paper's recipe takes all")
+    parser.add_argument("--recipe", choices=("default", "paper"), default="default", help="paper: EMA 0.999 from step 1, one validation per epoch")
+    parser.add_argument("--batch-size", type=int, help="frames in a step (default: the recipe's, 2)")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a model setting, such as hidden_channels=64")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and batches; the split keeps seed 0")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--out", type=Path, help="folder (default: reports/checkpoints/MODEL)")
+    parser.add_argument("--restart", action="store_true", help="discard what the folder holds")
+
+
+def _train(options: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    import torch
+
+    from grannfield.data.dataset import frames
+    from grannfield.data.material import load_material
+    from grannfield.forcefield import create
+    from grannfield.train import RECIPES, fit
+
+    name, _, behaviour = options.model.partition("@")
+    if behaviour not in ("", "published"):
+        raise ValueError(f"{options.model!r}: after the @ only `published` is known")
+    settings = dict(_assignment(text) for text in options.set)
+    if behaviour:
+        settings["as_published"] = True
+    torch.manual_seed(options.seed)
+    field = create(name, **settings)
+    recipe = RECIPES[options.recipe]
+    if options.batch_size is not None:
+        recipe = replace(recipe, batch_size=options.batch_size)
+    material = load_material(options.material)
+    reference = material.reference(options.reference)
+    training = frames(material, reference, "train")
+    limit = None if options.recipe == "paper" else options.validation_frames
+    validation = frames(material, reference, "validation", column=options.split, limit=limit)
+    folder = options.out or Path("reports/checkpoints") / options.model
+    if options.restart and folder.exists():
+        shutil.rmtree(folder)
+    source = {"material": material.formula, "reference": reference.label, "training_data": training.sha256, "split": options.split}
+    print(f"{name}: {field.n_parameters:,} parameters; {len(training)} training and {len(validation)} validation frames of "
+          f"{material.short} ({reference.label}); batch {recipe.batch_size}, recipe {recipe.name}, into {folder}")  # fmt: skip
+    path = fit(
+        field, training, validation, folder, budget_s=60 * options.minutes, recipe=recipe, seed=options.seed,
+        device=options.device, source=source,
+    )  # fmt: skip
+    from grannfield.forcefield import load
+
+    story = load(path).provenance
+    errors = story["validation"]
+    print(f"best after {story['seconds']:.0f} s, {story['steps']} steps, {story['epochs']:.2f} epochs: force MAE "
+          f"{errors['force_mae'] * 1e3:.0f} meV/Å, R² {errors['force_r2']:.3f}, energy MAE {errors['energy_mae'] * 1e3:.1f} "
+          f"meV/atom on {len(validation)} {options.split} validation frames; {path}")  # fmt: skip
+
+
+def _add_md(commands: Any) -> None:
+    parser = _command(commands, "md", _md, "run molecular dynamics of a material with a force field; resumable")
+    parser.add_argument("--model", required=True, help="name, checkpoint file or folder, or file.py:Class")
+    parser.add_argument("--material", default="LGPS")
+    parser.add_argument("--temperature", type=float, default=1000.0, help="K")
+    parser.add_argument("--ps", type=float, default=10.0, help="length after the ramp")
+    parser.add_argument("--ramp-ps", type=float, default=1.0, help="heating from 100 K, not stored")
+    parser.add_argument("--timestep", type=float, default=2.0, help="fs")
+    parser.add_argument("--interval", type=float, default=20.0, help="fs between stored frames")
+    parser.add_argument("--replicas", type=int, default=1, help="moved together, each with its own seed")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--out", type=Path, default=Path("run.h5"), help="H5 file; replicas beyond the first get -1, -2, ...")
+
+
+def _md(options: argparse.Namespace) -> None:
+    from grannfield.data.material import load_material
+    from grannfield.data.store import write_trajectory
+    from grannfield.md.simulate import Protocol, simulate
+    from grannfield.plugin import resolve
+
+    material = load_material(options.material)
+    field = resolve(options.model)
+    protocol = Protocol(
+        temperature=options.temperature, length=options.ps * 1e3, ramp=options.ramp_ps * 1e3,
+        timestep=options.timestep, interval=options.interval,
+    )  # fmt: skip
+    if options.replicas < 1:
+        raise ValueError(f"--replicas must be at least 1; it is {options.replicas}")
+    out = options.out
+    names = [out if r == 0 else out.with_name(f"{out.stem}-{r}{out.suffix}") for r in range(options.replicas)]
+    structure = material.structure
+    partial = out.with_name(out.name + ".partial")
+    runs = simulate(
+        field, structure.z, structure.pos, structure.cell, protocol, [options.seed + r for r in range(options.replicas)],
+        device=options.device, folder=partial, label=f"{field.name} {material.short} {options.temperature:g} K",
+    )  # fmt: skip
+    for run, path in zip(runs, names, strict=True):
+        ended = f"stopped at {run.failure.time * 1e-3:.2f} ps: {run.failure.cause}, {run.failure.detail}" if run.failure else "complete"
+        if run.trajectory is not None:
+            about = {"model": field.name, "seed": run.seed, "target_temperature": options.temperature, "ended": ended}
+            write_trajectory(path, run.trajectory, about)
+        frames = run.trajectory.n_frames if run.trajectory else 0
+        print(f"{path}: {frames} frames, {ended}; internal temperature {run.internal_temperature:.0f} K, centre of mass {run.drift:.2g} Å/ps")
+    shutil.rmtree(partial)
+
+
+def _add_bench(commands: Any) -> None:
+    parser = _command(
+        commands, "bench", _bench, "run the benchmarks; same options as `pytest benchmarks/`",
+        description="Run the packaged benchmarks with pytest. All options of `pytest benchmarks/` apply: --model, --material, "
+        "--reference, --split, --preset, --device, --seed, --gate, --reports; `grannfield bench --help-options` explains them.",
+    )  # fmt: skip
+    parser.add_argument("--help-options", action="store_true", help="explain the benchmark options and stop")
+
+
+def _bench(options: argparse.Namespace) -> int:
+    import pytest
+
+    package = Path(__file__).resolve().parent
+    suite = package / "suite"
+    if not (suite / "benchmarks").is_dir():
+        suite = package.parent
+    if not (suite / "benchmarks").is_dir():
+        raise FileNotFoundError(f"the benchmarks are neither in {package / 'suite'} nor in {package.parent}; install grannfield again")
+    arguments = [str(suite / "benchmarks"), f"--rootdir={suite}", f"--confcutdir={suite}", "-p", "no:cacheprovider", "-c", str(suite / "conftest.ini")]
+    arguments = arguments[:-2] + ["-c", "/dev/null"] + options.rest
+    return int(pytest.main([*arguments, "--help"] if options.help_options else arguments))
+
+
+def _add_report(commands: Any) -> None:
+    parser = _command(commands, "report", _report, "write leaderboard and tables from stored results alone")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder with results/*.json")
+    parser.add_argument("--readme", type=Path, help="also put the top of the leaderboard between the markers of this file")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from grannfield.report.tables import write_reports
+
+    for path in write_reports(options.reports, options.readme):
+        print(path)
+
+
+def _add_models(commands: Any) -> None:
+    _command(commands, "models", _models, "list the models with their parameter counts beside Table 1's")
+
+
+def _models(options: argparse.Namespace) -> None:
+    from tabulate import tabulate
+
+    from grannfield.forcefield import create, registered
+    from grannfield.report.paper import table1
+
+    published = table1()
+    rows = []
+    for name, cls in registered().items():
+        counts = [create(name, as_published=flag).n_parameters for flag in (False, True)]
+        rows.append([name, cls.symmetry, *(f"{count:,}" for count in counts), published.get(name, {}).get("parameters_million", "")])
+    print(tabulate(rows, headers=["model", "symmetry", "parameters", "@published", "Table 1 (million)"], disable_numparse=True))
+
+
+def _add_materials(commands: Any) -> None:
+    _command(commands, "materials", _materials, "list the materials and their references")
+
+
+def _materials(options: argparse.Namespace) -> None:
+    from tabulate import tabulate
+
+    from grannfield.data.material import load_material, materials
+
+    rows = []
+    for name in materials():
+        material = load_material(name)
+        for reference in material.references:
+            temperatures = ", ".join(f"{t:g}" for t in reference.temperatures)
+            rows.append([material.formula, material.short, len(material.structure.z), reference.name, reference.label, temperatures])
+    print(tabulate(rows, headers=["formula", "short", "atoms", "reference", "made by", "K"], disable_numparse=True))
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text!r} should be KEY=VALUE")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,369 @@
+"""Training: one loop for all models, on a budget of wall time, resumable, with the learning curve as CSV.
+
+Loss (definitions: "Training"): mean squared error of the energy per structure plus 1000 times the mean squared error of the
+force components, both in units of one scale, the rms training force component. In eV and eV/Å that is
+(E - E')² + 1000 Å² (F - F')², divided by the scale squared.
+"""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import io
+import json
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from grannfield import forcefield, provenance
+from grannfield.data.dataset import FrameSet
+from grannfield.forcefield import ForceField, write_atomically
+from grannfield.graphset import GraphSet
+from grannfield.progress import progress
+
+FORCE_WEIGHT = 1000.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained; the defaults are for a small budget, `PAPER` is the literal rule."""
+
+    name: str = "default"
+    batch_size: int = 2
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-6
+    factor: float = 0.8
+    """Of the learning rate at a plateau."""
+    patience: int = 5
+    """Validations without improvement before the learning rate falls."""
+    smallest_learning_rate: float = 1e-6
+    ema: float = 0.999
+    warm_ema: bool = True
+    """EMA decay min(ema, (1+n)/(10+n)) after n steps; otherwise `ema` from the first step."""
+    validate_every_epoch: bool = False
+    """Otherwise a validation every max(1 s, budget/20)."""
+
+    def decay(self, step: int) -> float:
+        """EMA decay after `step` steps.
+
+        >>> round(Recipe().decay(90), 3), PAPER.decay(90)
+        (0.91, 0.999)
+        """
+        return min(self.ema, (1 + step) / (10 + step)) if self.warm_ema else self.ema
+
+
+PAPER = Recipe(name="paper", warm_ema=False, validate_every_epoch=True)
+RECIPES = {"default": Recipe(), "paper": PAPER}
+
+
+class TrainingError(RuntimeError):
+    """Training cannot start, or broke."""
+
+
+def fit(
+    field: ForceField,
+    train: FrameSet,
+    validation: FrameSet,
+    folder: str | Path,
+    *,
+    budget_s: float,
+    recipe: Recipe = RECIPES["default"],
+    seed: int = 0,
+    device: str = "cpu",
+    source: dict[str, Any] | None = None,
+    max_steps: int | None = None,
+) -> Path:
+    """Train `field` for `budget_s` seconds in all and return the checkpoint with the lowest validation loss.
+
+    `folder` receives best.safetensors, curve.csv, train.json and last.safetensors, from which the next call with the same
+    arguments goes on, with the same batches; a larger budget continues a finished training. The clock counts training and
+    validation, not the preparation of the data. `source` is kept in the checkpoint (data, split). TrainingError when the
+    folder belongs to another training or another process, or the loss becomes NaN.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        identity = _identity(field, train, validation, recipe, seed)
+        _claim(folder, identity)
+        if not (folder / "last.safetensors").exists():
+            field.scale.fit(train.z, train.energy, train.forces)
+            field.elements = tuple(int(a) for a in np.unique(train.z))
+        field.to(device).train()
+        trainer = _Trainer(field, folder, recipe, seed, budget_s, source or {}, len(train))
+        trainer.resume()
+        if trainer.finished(max_steps):
+            return folder / "best.safetensors"
+        sets = [GraphSet.build(s.z, s.pos, s.cell, field.cutoff, s.energy, s.forces).to(device) for s in (train, validation)]
+        try:
+            trainer.run(*sets, max_steps)
+        except KeyboardInterrupt:
+            trainer.keep()
+            raise
+    return folder / "best.safetensors"
+
+
+class _Trainer:
+    """The state of one training and what advances it."""
+
+    def __init__(
+        self, field: ForceField, folder: Path, recipe: Recipe, seed: int, budget_s: float, source: dict[str, Any], n_train: int
+    ) -> None:
+        self.field, self.folder, self.recipe, self.seed, self.source = field, folder, recipe, seed, source
+        self.n_train, self.budget_s = n_train, budget_s
+        self.weights = {name: p for name, p in field.named_parameters() if p.requires_grad}
+        self.ema = {name: p.detach().clone() for name, p in self.weights.items()}
+        self.optimizer = torch.optim.Adam(
+            self.weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, amsgrad=True
+        )
+        self.step, self.seconds, self.validated_at, self.best, self.since_best = 0, 0.0, 0.0, math.inf, 0
+        self.plateau = math.inf
+        self.curve: list[dict[str, float]] = []
+        self.running: list[float] = []
+
+    @property
+    def samples(self) -> int:
+        return self.step * self.recipe.batch_size
+
+    def finished(self, max_steps: int | None) -> bool:
+        """Whether the budget is spent, or the learning rate has reached its floor under the paper's rule."""
+        floor = self.recipe.name == "paper" and self.optimizer.param_groups[0]["lr"] <= self.recipe.smallest_learning_rate
+        return self.seconds >= self.budget_s or floor or (max_steps is not None and self.step >= max_steps)
+
+    def run(self, train: GraphSet, validation: GraphSet, max_steps: int | None) -> None:
+        start = time.monotonic() - self.seconds
+        between = max(1.0, self.budget_s / 20)
+        with progress(self.budget_s, f"training {self.field.name}", "s") as bar:
+            bar.update(self.seconds)
+            while not self.finished(max_steps):
+                loss = self._step(train)
+                now = time.monotonic() - start
+                bar.update(now - self.seconds)
+                self.seconds = now
+                self.running.append(loss)
+                if self.recipe.validate_every_epoch:
+                    due = self.samples // self.n_train > (self.samples - self.recipe.batch_size) // self.n_train
+                else:
+                    due = self.seconds - self.validated_at >= between
+                if due or self.finished(max_steps):
+                    self._validate(validation)
+                    self.seconds = self.validated_at = time.monotonic() - start
+                    self.keep()
+                    bar.set_postfix_str(f"force MAE {self.curve[-1]['force_mae'] * 1e3:.0f} meV/Å", refresh=False)
+
+    def _step(self, train: GraphSet) -> float:
+        graph = train.batch(self._frames(self.step))
+        self.field.train()
+        prediction = self.field.predict(graph, create_graph=True)
+        loss = loss_of(prediction.energy, prediction.forces, graph.energy, graph.forces, self.field.scale.scale)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the loss of {self.field.name} is {value} at step {self.step}; the last good state is in {self.folder}: "
+                "lower the learning rate, or look for wrong labels"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        decay = self.recipe.decay(self.step)
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.ema.values()), list(self.weights.values()), 1 - decay)
+        return value
+
+    def _frames(self, step: int) -> np.ndarray:
+        """Frames of a step: each epoch is a permutation that depends on the seed and the epoch alone."""
+        per_epoch = max(1, self.n_train // self.recipe.batch_size)
+        epoch, position = divmod(step, per_epoch)
+        order = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,))).permutation(self.n_train)
+        return order[position * self.recipe.batch_size : (position + 1) * self.recipe.batch_size]
+
+    def _validate(self, validation: GraphSet) -> None:
+        with self._averaged():
+            errors = evaluate(self.field, validation)
+        improved = errors["loss"] < self.best
+        lr = self.optimizer.param_groups[0]["lr"]
+        if errors["loss"] < self.plateau * (1 - 1e-4):
+            self.plateau, self.since_best = errors["loss"], 0
+        else:
+            self.since_best += 1
+        if self.since_best > self.recipe.patience:
+            self.since_best = 0
+            for group in self.optimizer.param_groups:
+                group["lr"] = max(lr * self.recipe.factor, self.recipe.smallest_learning_rate)
+        row = {"step": self.step, "samples": self.samples, "epochs": round(self.samples / self.n_train, 4)}
+        row |= {"seconds": round(self.seconds, 2), "learning_rate": lr, "train_loss": float(np.mean(self.running or [math.nan]))}
+        self.curve.append({**row, **{f"{'validation_' if key == 'loss' else ''}{key}": value for key, value in errors.items()}})
+        self.running = []
+        if improved:
+            self.best = errors["loss"]
+            with self._averaged():
+                self.field.provenance = self._story(errors)
+                forcefield.save(self.field, self.folder / "best.safetensors")
+
+    def _story(self, errors: dict[str, float]) -> dict[str, Any]:
+        """What a checkpoint says about how it came to be."""
+        device = next(iter(self.weights.values())).device.type
+        return {
+            **self.source,
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "budget_s": self.budget_s,
+            "seconds": round(self.seconds, 1),
+            "steps": self.step,
+            "samples": self.samples,
+            "epochs": round(self.samples / self.n_train, 3),
+            "samples_per_s": round(self.samples / max(self.seconds, 1e-9), 2),
+            "training_frames": self.n_train,
+            "scale_eV_per_A": float(self.field.scale.scale),
+            "loss": f"(dE/eV)^2 + {FORCE_WEIGHT:g} (dF/(eV/A))^2, both over scale^2",
+            "validation": errors,
+            **provenance.stamp(device),
+        }
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The field with its EMA weights, in eval mode."""
+        raw = {name: p.detach().clone() for name, p in self.weights.items()}
+        with torch.no_grad():
+            for name, p in self.weights.items():
+                p.copy_(self.ema[name])
+        self.field.eval()
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, p in self.weights.items():
+                    p.copy_(raw[name])
+            self.field.train()
+
+    def keep(self) -> None:
+        """Write everything needed to go on, and the learning curve."""
+        from safetensors.torch import save
+
+        tensors = {f"field.{key}": value for key, value in self.field.state_dict().items()}
+        tensors |= {f"ema.{key}": value for key, value in self.ema.items()}
+        for name, p in self.weights.items():
+            for key, value in self.optimizer.state.get(p, {}).items():
+                tensors[f"adam.{name}.{key}"] = torch.as_tensor(value)
+        numbers = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "validated_at": self.validated_at,
+            "best": self.best,
+            "plateau": self.plateau,
+            "since_best": self.since_best,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "elements": self.field.elements,
+            "curve": self.curve,
+        }
+        packed = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        write_atomically(self.folder / "last.safetensors", save(packed, metadata={"training": json.dumps(numbers)}))
+        write_atomically(self.folder / "curve.csv", _csv(self.curve))
+        totals = {"seconds": self.seconds, "steps": self.step, "samples": self.samples, "epochs": self.samples / self.n_train}
+        write_atomically(self.folder / "train.json", json.dumps({**totals, "best": self.best, **self._story({})}, indent=1))
+
+    def resume(self) -> None:
+        """Go on from last.safetensors, if there is one."""
+        path = self.folder / "last.safetensors"
+        if not path.exists():
+            return
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                numbers = json.loads(file.metadata()["training"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as problem:
+            raise TrainingError(f"{path} cannot be read ({problem}); delete {self.folder} to start again") from problem
+        self.field.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("field.")})
+        device = next(iter(self.weights.values())).device
+        self.ema = {name: tensors[f"ema.{name}"].to(device) for name in self.ema}
+        for name, p in self.weights.items():
+            prefix = f"adam.{name}."
+            state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
+            self.optimizer.state[p] = {k: v if k == "step" else v.to(device) for k, v in state.items()}
+        self.field.elements = tuple(numbers["elements"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = numbers["learning_rate"]
+        for key in ("step", "seconds", "validated_at", "best", "plateau", "since_best", "curve"):
+            setattr(self, key, numbers[key])
+
+
+def loss_of(energy: Tensor, forces: Tensor, energy_label: Tensor | None, forces_label: Tensor | None, scale: Tensor) -> Tensor:
+    """The training loss of a batch: energy [B] eV, forces [N,3] eV/Å and their labels, scale in eV/Å."""
+    assert energy_label is not None and forces_label is not None
+    by_energy = ((energy - energy_label) / scale).square().mean()
+    by_force = ((forces.double() - forces_label) / scale).square().mean()
+    return by_energy + FORCE_WEIGHT * by_force
+
+
+def evaluate(field: ForceField, graphs: GraphSet, batch_size: int = 8) -> dict[str, float]:
+    """Loss, energy MAE (eV/atom), force MAE (eV/Å) and force R² over a set of frames."""
+    energy, forces = [], []
+    for start in range(0, len(graphs), batch_size):
+        prediction = field.predict(graphs.batch(slice(start, start + batch_size)))
+        energy.append(prediction.energy)
+        forces.append(prediction.forces.double().view(-1, *graphs.forces.shape[1:]))
+    predicted, pushed = torch.cat(energy), torch.cat(forces)
+    residual = (pushed - graphs.forces).square().sum()
+    total = (graphs.forces - graphs.forces.mean()).square().sum()
+    return {
+        "loss": float(loss_of(predicted, pushed, graphs.energy, graphs.forces, field.scale.scale)),
+        "energy_mae": float((predicted - graphs.energy).abs().mean()) / len(graphs.z),
+        "force_mae": float((pushed - graphs.forces).abs().mean()),
+        "force_r2": float(1 - residual / total),
+    }
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a folder for this process alone; TrainingError when another one has it."""
+    with open(folder / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as problem:
+            raise TrainingError(f"another process is working in {folder}; wait for it, or choose another folder") from problem
+        yield
+
+
+def _identity(field: ForceField, train: FrameSet, validation: FrameSet, recipe: Recipe, seed: int) -> dict[str, Any]:
+    return {
+        "model": field.name,
+        "settings": field.settings,
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "train": train.sha256,
+        "validation": validation.sha256,
+    }
+
+
+def _claim(folder: Path, identity: dict[str, Any]) -> None:
+    """Mark the folder as belonging to this training; TrainingError, saying what differs, when it belongs to another."""
+    path = folder / "identity.json"
+    new = json.loads(json.dumps(identity))
+    if path.exists():
+        old = json.loads(path.read_text())
+        differing = [key for key in new if old.get(key) != new[key]]
+        if differing:
+            raise TrainingError(
+                f"{folder} holds a training with another {', '.join(differing)}; choose another --out, or --restart to discard it"
+            )
+    write_atomically(path, json.dumps(new, indent=1))
+
+
+def _csv(rows: list[dict[str, float]]) -> str:
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
+    return text.getvalue()
