@@ -15,11 +15,15 @@ from grannfield import __version__
 
 
 @cache
-def code_hash() -> str:
-    """First 12 hex digits of the SHA-256 of the package's own Python files: changes when the code does."""
+def code_hash(*parts: str) -> str:
+    """First 12 hex digits of the SHA-256 of the package's own Python files: changes when the code does.
+
+    With `parts`, files and folders of the package, only of those: what MD depends on does not change with a plot.
+    """
     digest = hashlib.sha256()
     folder = Path(__file__).parent
-    for path in sorted(folder.rglob("*.py")):
+    chosen = [path for part in parts for path in ([folder / part] if part.endswith(".py") else (folder / part).rglob("*.py"))]
+    for path in sorted(chosen or folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -7,6 +7,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 
+class NotAvailable(Exception):
+    """The physics gave no number: `reason` is the code of an n/a, `detail` what was seen."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason, self.detail = reason, detail
+
+
 @dataclass(frozen=True)
 class Score:
     """A number with its unit, sample size and interval, or the reason why there is none.
@@ -36,6 +44,8 @@ class Score:
     error: bool = False
     verdict: str = ""
     note: str = ""
+    parts: dict[str, Any] = field(default_factory=dict)
+    """What the number is made of or stands beside: per element, per temperature, the reference's own value."""
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ class Arrhenius:
         return math.sqrt(float((residual**2).sum()) / (len(residual) - 2))
 
     def _half(self, weights: np.ndarray) -> float:
-        """Half-width of a linear combination of the ln D: from the scatter about the line or from the D(T) intervals."""
+        """Half-width of a linear combination of the ln D, by the scatter about the line or the D(T) intervals."""
         scatter = t_quantile(len(weights) - 2) * self.residual_error() * math.sqrt(float((weights**2).sum()))
         carried = np.multiply(weights, self.half_width, out=np.zeros(len(weights)), where=weights != 0)
         given = math.sqrt(float((carried**2).sum()))
@@ -81,9 +81,7 @@ def arrhenius(temperature: np.ndarray, diffusivity_cm2_per_s: Sequence[Estimate]
     value = np.array([d.value for d in diffusivity_cm2_per_s])
     x = 1 / np.asarray(temperature, dtype=np.float64)
     if len(np.unique(x)) < MIN_TEMPERATURES or len(x) != len(value) or not (value > 0).all():
-        raise ValueError(
-            f"D {value} at {np.asarray(temperature)} K: positive numbers at 3 different temperatures are needed"
-        )
+        raise ValueError(f"D {value} at {np.asarray(temperature)} K: positive numbers at 3 different temperatures are needed")
     low, high = np.array([d.interval for d in diffusivity_cm2_per_s]).T
     with np.errstate(divide="ignore"):
         below, above = np.log(value) - np.log(np.maximum(low, 0.0)), np.log(high) - np.log(value)
@@ -91,9 +89,7 @@ def arrhenius(temperature: np.ndarray, diffusivity_cm2_per_s: Sequence[Estimate]
     return Arrhenius(x, np.log(value), np.maximum(below, above), float(slope), float(intercept - slope * x.mean()))
 
 
-def nernst_einstein(
-    diffusivity_cm2_per_s: float, n_ions: int, volume: float, temperature: float, charge: float = 1.0
-) -> float:
+def nernst_einstein(diffusivity_cm2_per_s: float, n_ions: int, volume: float, temperature: float, charge: float = 1.0) -> float:
     """Conductivity in mS/cm of n ions of some charge (e) in a volume (Å³) that diffuse independently of each other.
 
     sigma = 1000 n z² e² D / (V k T), with D in cm²/s, V in cm³, e in C and k in J/K.
@@ -124,9 +120,7 @@ def conductivity(
     Interval: the larger of the line's own (t quantile with n - 2 degrees of freedom) and that of the D(T) intervals
     carried through the fit. With 3 temperatures t is 12.7, and intervals of several decades are what the data say.
     """
-    usable = [
-        (t, d) for t, d in zip(np.asarray(temperature, float), diffusivity_cm2_per_s, strict=True) if not d.reason
-    ]
+    usable = [(t, d) for t, d in zip(np.asarray(temperature, float), diffusivity_cm2_per_s, strict=True) if not d.reason]
     if len({t for t, _ in usable}) < MIN_TEMPERATURES:
         lost = zip(np.asarray(temperature, float), diffusivity_cm2_per_s, strict=True)
         detail = ", ".join(f"{t:g} K {d.reason or 'resolved'}" for t, d in lost)

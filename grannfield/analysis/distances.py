@@ -47,7 +47,7 @@ def chunks(n_frames: int, n_pairs: int) -> Iterator[slice]:
 
 
 def image_distances(vectors: np.ndarray, cell: np.ndarray, r_max: float) -> Iterator[np.ndarray]:
-    """Distances [F, P] in Å of pair vectors [F, P, 3], one array for each lattice vector that can matter within r_max."""
+    """Distances [F, P] in Å of pair vectors [F, P, 3], one array per lattice vector that matters within r_max."""
     for image in images(cell, r_max):
         shifted = vectors + (image @ cell)[:, None] if image.any() else vectors
         yield np.sqrt(np.einsum("fpx,fpx->fp", shifted, shifted))
@@ -82,9 +82,9 @@ def pairs(z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple
     """
     z = np.asarray(z)
     species, index = np.unique(z, return_inverse=True)
-    names = [(int(species[a]), int(species[b])) for a in range(len(species)) for b in range(a, len(species))]
+    first, second = np.triu_indices(len(species))
+    names = [(int(species[a]), int(species[b])) for a, b in zip(first, second, strict=True)]
     lookup = np.zeros((len(species), len(species)), dtype=int)
-    for kind, (a, b) in enumerate((a, b) for a in range(len(species)) for b in range(a, len(species))):
-        lookup[a, b] = lookup[b, a] = kind
+    lookup[first, second] = lookup[second, first] = np.arange(len(names))
     i, j = np.triu_indices(len(z), k=1)
     return i, j, lookup[index[i], index[j]], names

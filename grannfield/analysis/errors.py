@@ -66,9 +66,7 @@ def force_errors(
     """
     predicted, reference, z = np.asarray(predicted, float), np.asarray(reference, float), np.asarray(z)
     if predicted.shape != reference.shape or predicted.shape[1:] != (len(z), 3) or not len(predicted):
-        raise ValueError(
-            f"predicted {predicted.shape} and reference {reference.shape} forces should be [F, {len(z)}, 3]"
-        )
+        raise ValueError(f"predicted {predicted.shape} and reference {reference.shape} forces should be [F, {len(z)}, 3]")
     _require_finite("predicted forces", predicted)
     _require_finite("reference forces", reference)
     species = np.unique(z)
@@ -76,12 +74,7 @@ def force_errors(
     cosines = _cosine_sums(predicted, reference)
 
     def statistic(index: np.ndarray) -> np.ndarray:
-        total = sums[index].sum(axis=0)  # [elements, 3, 7]
-        kinds = np.concatenate([total.sum(axis=(0, 1))[None], total.sum(axis=1), total.sum(axis=0)])
-        cosine, counted = cosines[index].sum(axis=0)
-        pooled = kinds[0]
-        head = [np.sqrt(pooled[_RES2] / pooled[_N]), _ratio(cosine, counted), _slope(pooled)]
-        return np.concatenate([head, _r2(kinds), kinds[:, _ABS] / kinds[:, _N]])
+        return _force_statistics(sums[index].sum(axis=0), cosines[index].sum(axis=0))
 
     values = statistic(np.arange(len(sums)))
     low, high = block_bootstrap(len(sums), statistic, block=block, seed=seed, n_resamples=n_resamples)
@@ -123,16 +116,14 @@ def energy_errors(
         p, r = predicted[index], reference[index]
         error = p - r
         spread = ((r - r.mean()) ** 2).sum()
-        r2 = 1 - _ratio((error**2).sum(), spread if spread > 1e-24 * (r**2).sum() else 0.0)
+        r2 = 1 - _ratio((error**2).sum(), np.asarray(spread if spread > 1e-24 * (r**2).sum() else 0.0))
         rank = _correlation(stats.rankdata(p), stats.rankdata(r))
         return np.array([r2, np.abs(error).mean() / n_atoms, np.abs(error - error.mean()).mean() / n_atoms, rank])
 
     values = statistic(np.arange(len(predicted)))
     low, high = block_bootstrap(len(predicted), statistic, block=block, seed=seed, n_resamples=n_resamples)
     limits = ((-np.inf, 1.0), (0.0, np.inf), (0.0, np.inf), (-1.0, 1.0))
-    found = [
-        _estimate(values[k], clipped((low[k], high[k]), *limits[k]), len(predicted), block) for k in range(len(limits))
-    ]
+    found = [_estimate(values[k], clipped((low[k], high[k]), *limits[k]), len(predicted), block) for k in range(len(limits))]
     return EnergyErrors(*found)
 
 
@@ -149,6 +140,14 @@ def _force_sums(predicted: np.ndarray, reference: np.ndarray, z: np.ndarray, spe
     )
     per_element = [np.stack([term[:, z == a].sum(axis=1) for term in terms], axis=-1) for a in species]
     return np.stack(per_element, axis=1)
+
+
+def _force_statistics(sums: np.ndarray, cosines: np.ndarray) -> np.ndarray:
+    """RMSE, cosine, slope, then R² and then MAE of all components, each element, and each axis, from sums [E, 3, 7]."""
+    kinds = np.concatenate([sums.sum(axis=(0, 1))[None], sums.sum(axis=1), sums.sum(axis=0)])
+    pooled = kinds[0]
+    head = [np.sqrt(pooled[_RES2] / pooled[_N]), _ratio(*cosines), _slope(pooled)]
+    return np.concatenate([head, _r2(kinds), kinds[:, _ABS] / kinds[:, _N]])
 
 
 def _cosine_sums(predicted: np.ndarray, reference: np.ndarray) -> np.ndarray:

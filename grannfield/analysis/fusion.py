@@ -55,17 +55,15 @@ class Survival:
     causes: dict[str, int] = field(default_factory=dict)
 
 
-def first_failure(
-    trajectory: Trajectory, thresholds: Thresholds, target_temperature: float, mobile_z: int
-) -> Failure | None:
+def first_failure(trajectory: Trajectory, thresholds: Thresholds, target_temperature: float, mobile_z: int) -> Failure | None:
     """The first failure event of a run, or None when there is none.
 
     - non-finite: an infinite energy, force or temperature (a `Trajectory` takes no NaN position: the MD engine reports
       those itself).
     - fusion: a pair nearer than 0.75 x the smallest reference distance of its species, for at least 20 fs.
     - broken tetrahedron: fewer than 4 ligands within 1.35 x the mean reference bond, for more than 100 fs.
-    - runaway: kinetic temperature averaged over 100 fs above 1.5 x target (its start: the first frame of the window that is
-      itself above), or a force above 50 eV/Å at once. Frames without temperature or forces are not judged.
+    - runaway: kinetic temperature averaged over 100 fs above 1.5 x target (its start: the first frame of that window
+      which is itself above), or a force above 50 eV/Å at once. Frames without temperature or forces are not judged.
     - melt: Lindemann ratio of the framework above 3 x the reference's, looked at every 20 fs.
 
     A frame stands for one frame spacing, so an event of duration t needs ceil(t/spacing) frames in a row (for "more
@@ -103,14 +101,10 @@ def survival(failures: Sequence[Failure | None], durations: Sequence[float]) -> 
     if len(failures) != len(durations) or not failures:
         raise ValueError(f"{len(failures)} outcomes and {len(durations)} durations: one of each per run is needed")
     events = [failure for failure in failures if failure is not None]
-    share = Estimate(
-        len(events) / len(failures), clopper_pearson(len(events), len(failures)), len(failures), note="runs"
-    )
+    share = Estimate(len(events) / len(failures), clopper_pearson(len(events), len(failures)), len(failures), note="runs")
     censored = sorted(time for failure, time in zip(failures, durations, strict=True) if failure is None)
     causes = {cause: sum(event.cause == cause for event in events) for cause in CAUSES}
-    return Survival(
-        share, tuple(sorted(e.time for e in events)), tuple(censored), {c: n for c, n in causes.items() if n}
-    )
+    return Survival(share, tuple(sorted(e.time for e in events)), tuple(censored), {c: n for c, n in causes.items() if n})
 
 
 def frames_needed(duration: float, timestep: float, longer: bool = False) -> int:
@@ -141,31 +135,31 @@ def _fusion(trajectory: Trajectory, thresholds: Thresholds) -> Failure | None:
     i, j, kind, names = pairs(trajectory.z)
     limit = np.array([FUSION_FRACTION * thresholds.closest.get(pair, 0.0) for pair in names])[kind]
     found = list(_near_pairs(trajectory, i, j, limit))
-    frame, pair = np.concatenate([f for f, _ in found]), np.concatenate([p for _, p in found])
+    frame, pair, share = (np.concatenate(part) for part in zip(*found, strict=True))
     needed = frames_needed(FUSION_TIME, trajectory.timestep)
     start = _first_run(frame, pair, needed)
     if start is None:
         return None
-    first, which = start
-    labels = (
-        f"{units.symbol(int(trajectory.z[i[which]]))}{i[which]}-{units.symbol(int(trajectory.z[j[which]]))}{j[which]}"
-    )
+    first, candidates = start
+    here = (frame == first) & np.isin(pair, candidates)
+    which = int(pair[here][np.argmin(share[here])])
+    labels = f"{units.symbol(int(trajectory.z[i[which]]))}{i[which]}-{units.symbol(int(trajectory.z[j[which]]))}{j[which]}"
     return _failure(trajectory, first, "fusion", f"{labels} nearer than {limit[which]:.2f} Å")
 
 
 def _near_pairs(
     trajectory: Trajectory, i: np.ndarray, j: np.ndarray, limit: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Frames and pairs that are nearer than their limit [P], chunk by chunk."""
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Frames and pairs that are nearer than their limit [P], with the share of it they keep, chunk by chunk."""
     for frames in chunks(trajectory.n_frames, len(i)):
         cell = trajectory.cell[frames]
         distance = minimum_distances(trajectory.pos[frames], cell, i, j, float(limit.max(initial=0.0)))
         frame, pair = np.nonzero(distance < limit)
-        yield frame + frames.start, pair
+        yield frame + frames.start, pair, distance[frame, pair] / limit[pair]
 
 
-def _first_run(frame: np.ndarray, item: np.ndarray, needed: int) -> tuple[int, int] | None:
-    """Start and item of the earliest run of `needed` consecutive frames of the same item."""
+def _first_run(frame: np.ndarray, item: np.ndarray, needed: int) -> tuple[int, np.ndarray] | None:
+    """Start of the earliest run of `needed` consecutive frames of one item, and the items whose run starts there."""
     order = np.lexsort((frame, item))
     frame, item = frame[order], item[order]
     last = needed - 1
@@ -175,8 +169,8 @@ def _first_run(frame: np.ndarray, item: np.ndarray, needed: int) -> tuple[int, i
     starts = np.flatnonzero(whole)
     if not len(starts):
         return None
-    first = starts[np.argmin(frame[starts])]
-    return int(frame[first]), int(item[first])
+    first = frame[starts].min()
+    return int(first), item[starts[frame[starts] == first]]
 
 
 def _broken_tetrahedron(trajectory: Trajectory, thresholds: Thresholds) -> Failure | None:
@@ -187,19 +181,17 @@ def _broken_tetrahedron(trajectory: Trajectory, thresholds: Thresholds) -> Failu
         centres = np.flatnonzero(trajectory.z == centre_z)
         limit = BOND_FACTOR * bond
         near = np.concatenate(list(_ligand_counts(trajectory, centres, ligands, limit)))
-        start = _first_run(*np.nonzero(near < COORDINATION), needed)
+        broken, which = np.nonzero(near < COORDINATION)
+        start = _first_run(broken, which, needed)
         if start is not None and (earliest is None or start[0] < earliest.frame):
-            atom, left = centres[start[1]], near[start]
-            detail = (
-                f"{units.symbol(centre_z)}{atom} keeps {left} of {COORDINATION} {units.symbol(thresholds.ligand_z)}"
-            )
+            frame, item = start[0], int(start[1][0])
+            atom, left = centres[item], near[frame, item]
+            detail = f"{units.symbol(centre_z)}{atom} keeps {left} of {COORDINATION} {units.symbol(thresholds.ligand_z)}"
             earliest = _failure(trajectory, start[0], "broken tetrahedron", f"{detail} within {limit:.2f} Å")
     return earliest
 
 
-def _ligand_counts(
-    trajectory: Trajectory, centres: np.ndarray, ligands: np.ndarray, limit: float
-) -> Iterator[np.ndarray]:
+def _ligand_counts(trajectory: Trajectory, centres: np.ndarray, ligands: np.ndarray, limit: float) -> Iterator[np.ndarray]:
     """Ligands within the limit of each centre [F, centres], images counted one by one."""
     i, j = np.repeat(centres, len(ligands)), np.tile(ligands, len(centres))
     for frames in chunks(trajectory.n_frames, len(i)):

@@ -10,7 +10,14 @@ import numpy as np
 
 from grannfield import units
 from grannfield.analysis.diffusion import framework_drift, mobile_atoms, mobile_displacements, msd_all_origins
-from grannfield.analysis.uncertainty import TOO_SHORT, Estimate, block_bootstrap, clipped, self_distance
+from grannfield.analysis.uncertainty import (
+    TOO_SHORT,
+    Estimate,
+    block_bootstrap,
+    clipped,
+    clopper_pearson,
+    self_distance,
+)
 from grannfield.trajectory import Trajectory
 
 SPACING = 0.3
@@ -69,7 +76,8 @@ def grid_shape(
 
     Axes that a rotation mixes get the same number, and each number is a multiple of the denominators of the
     translations along its axis. A translation that is no simple fraction (an origin off the symmetry elements) fits no
-    grid; the average is then exact in space and to one voxel on the grid. rotations [G, 3, 3] integers and translations [G, 3], fractional, as spglib gives them.
+    grid; the average is then exact in space and to one voxel on the grid. rotations [G, 3, 3] integers and
+    translations [G, 3], fractional, as spglib gives them.
 
     >>> grid_shape(np.diag([8.0, 8.0, 12.1]), np.eye(3, dtype=int)[None], np.array([[0.0, 0.0, 0.5]]))
     (27, 27, 40)
@@ -98,9 +106,7 @@ def framework_origin(
     framework nothing is removed. ValueError when ideal_pos does not fit.
     """
     if np.shape(ideal_pos) != (trajectory.n_atoms, 3):
-        raise ValueError(
-            f"ideal positions {np.shape(ideal_pos)} should be [{trajectory.n_atoms}, 3], in the trajectory's order"
-        )
+        raise ValueError(f"ideal positions {np.shape(ideal_pos)} should be [{trajectory.n_atoms}, 3], in the trajectory's order")
     framework = ~mobile_atoms(trajectory.z, mobile_z)
     drift = framework_drift(trajectory, mobile_z)
     if not framework.any():
@@ -123,6 +129,7 @@ def ion_density(
     rotations: np.ndarray,
     translations: np.ndarray,
     spacing: float = SPACING,
+    centres: Sequence[str] = CENTRES,
 ) -> IonDensity:
     """Density of the mobile ions on a grid in the framework's frame, folded into the cell and symmetrised.
 
@@ -135,7 +142,7 @@ def ion_density(
     rotations, translations = np.asarray(rotations, dtype=int), np.asarray(translations, dtype=np.float64)
     shape = grid_shape(np.asarray(ideal_cell), rotations, translations, spacing)
     mobile = mobile_atoms(trajectory.z, mobile_z)
-    pos = trajectory.pos[:, mobile] - framework_origin(trajectory, mobile_z, ideal_pos)[:, None]
+    pos = trajectory.pos[:, mobile] - framework_origin(trajectory, mobile_z, ideal_pos, centres)[:, None]
     fractional = pos @ np.linalg.inv(trajectory.cell)
     images = np.einsum("gxy,fny->fngx", rotations, fractional) + translations
     voxel = np.floor(images * np.array(shape) + EDGE_TOLERANCE).astype(np.int64) % np.array(shape)
@@ -182,7 +189,8 @@ def compare_paths(scored: IonDensity, reference: IonDensity, *, seed: int = 0) -
 
     Intervals: bootstrap over 8 blocks of the scored frames, widened to be as long above the value as below, since
     redrawn blocks always look less alike. Floors: pairs of reference segments as long as the run, never longer than
-    half (`self_distance`); that of `outside` looks both ways. ValueError for different grids.
+    half (`self_distance`); that of `outside` looks both ways, and is large while 1% of the reference's maximum is less
+    than one visit, as in the first tens of ps. ValueError for different grids.
     """
     if scored.shape != reference.shape:
         raise ValueError(f"grids {scored.shape} and {reference.shape} differ: use the same cell, symmetry and spacing")
@@ -203,6 +211,8 @@ def compare_paths(scored: IonDensity, reference: IonDensity, *, seed: int = 0) -
         Estimate(float(v), clipped((v - h, v + h), 0.0, 1.0), scored.n_frames, note=note)
         for v, h in zip(np.clip(values, 0.0, 1.0), reach, strict=True)
     ]
+    if found[2].value == 0.0:  # no redraw can show what no block did: 0 of 8 blocks bounds it
+        found[2] = Estimate(0.0, clopper_pearson(0, len(blocks)), scored.n_frames, note=f"frames; none in {len(blocks)} blocks")
     symmetric = lambda p, q: 0.5 * (outside_channels(p, q) + outside_channels(q, p))  # noqa: E731
     floors = [
         self_distance(reference.n_frames, scored.n_frames, reference.probability, distance)

@@ -64,9 +64,7 @@ class Verdict:
     detail: str = ""
 
 
-def radial_distribution(
-    trajectory: Trajectory, r_max: float = R_MAX, bin_width: float = BIN_WIDTH
-) -> RadialDistribution:
+def radial_distribution(trajectory: Trajectory, r_max: float = R_MAX, bin_width: float = BIN_WIDTH) -> RadialDistribution:
     """Density of atoms at a distance r from an atom, relative to the mean density; exact beyond half the cell.
 
     g_ab(r) = (number of b within the shell, all periodic images, averaged over a) / (shell volume x N_b/V). The images
@@ -85,9 +83,7 @@ def radial_distribution(
     i, j, kind, names = pairs(trajectory.z)
     counts = np.zeros((trajectory.n_frames, len(names), n_bins))
     for frames in chunks(trajectory.n_frames, len(i)):
-        counts[frames] = _pair_counts(
-            trajectory.pos[frames], trajectory.cell[frames], i, j, kind, counts[frames].shape, r_max
-        )
+        counts[frames] = _pair_counts(trajectory.pos[frames], trajectory.cell[frames], i, j, kind, counts[frames].shape, r_max)
     own = _self_counts(trajectory.cell, n_bins, r_max)
     edges = np.linspace(0.0, r_max, n_bins + 1)
     shell = 4 / 3 * np.pi * np.diff(edges**3)
@@ -141,9 +137,7 @@ def rdf_mae(g: np.ndarray, g_ref: np.ndarray) -> float:
     """
     g, g_ref = np.asarray(g), np.asarray(g_ref)
     if g.shape != g_ref.shape:
-        raise ValueError(
-            f"g(r) of {g.shape} and {g_ref.shape} bins cannot be compared: use the same r_max and bin width"
-        )
+        raise ValueError(f"g(r) of {g.shape} and {g_ref.shape} bins cannot be compared: use the same r_max and bin width")
     return float(np.abs(g - g_ref).mean())
 
 
@@ -200,9 +194,7 @@ def close_pairs(scored: RadialDistribution, reference: RadialDistribution) -> li
     return found
 
 
-def verdict(
-    mae: float, floor: float, fused: bool, scored: RadialDistribution, reference: RadialDistribution
-) -> Verdict:
+def verdict(mae: float, floor: float, fused: bool, scored: RadialDistribution, reference: RadialDistribution) -> Verdict:
     """What the structure of a run is called: stable, fusion or lattice mismatch.
 
     Stable when mae < max(0.02, 1.5 x floor); otherwise fusion when a fusion event occurred (`fused`, from

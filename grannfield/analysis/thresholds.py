@@ -72,9 +72,9 @@ def lindemann(trajectory: Trajectory, mobile_z: int, spacing: float, window: flo
     """Lindemann ratio [F] of the framework: rms displacement about the mean position over the neighbour distance.
 
     delta(t) = sqrt(<|u - <u>|²>) / spacing, with u the framework displacement after removal of its drift; the inner
-    mean is over the trailing window (fs) that ends at t (all frames so far while the run is shorter), the outer one over
-    the window and the framework atoms. A long window shows a slow melt, a trailing one dates it. Turning tetrahedra
-    count. NaN without framework atoms.
+    mean is over the trailing window (fs) that ends at t (all frames so far while the run is shorter), the outer one
+    over the window and the framework atoms. A long window shows a slow melt, a trailing one dates it. Tetrahedra that
+    turn count. NaN without framework atoms.
     """
     framework = ~mobile_atoms(trajectory.z, mobile_z)
     n_frames = trajectory.n_frames
@@ -94,13 +94,15 @@ def lindemann(trajectory: Trajectory, mobile_z: int, spacing: float, window: flo
 def _mean_bond(trajectory: Trajectory, centre_z: int, ligand_z: int) -> float:
     """Mean distance in Å from a kind of centre to its 4 nearest ligands."""
     centres, ligands = np.flatnonzero(trajectory.z == centre_z), np.flatnonzero(trajectory.z == ligand_z)
+    name = f"{units.symbol(centre_z)} and {units.symbol(ligand_z)}"
+    if not len(ligands):
+        raise ValueError(f"{name} form no tetrahedra: there is no {units.symbol(ligand_z)}; name another ligand")
     i, j = np.repeat(centres, len(ligands)), np.tile(ligands, len(centres))
     vectors = nearest_vectors(trajectory.pos, trajectory.cell, i, j)
     shape = (trajectory.n_frames, len(centres), -1)
     by_image = [d.reshape(shape) for d in image_distances(vectors, trajectory.cell, BOND_SEARCH)]
     nearest = np.sort(np.concatenate(by_image, axis=2), axis=2)[..., :COORDINATION]
     if nearest.shape[2] < COORDINATION or nearest.max() > BOND_SEARCH:
-        name = f"{units.symbol(centre_z)} and {units.symbol(ligand_z)}"
         raise ValueError(f"{name} form no tetrahedra: fewer than 4 ligands within {BOND_SEARCH} Å; name other centres")
     return float(nearest.mean())
 

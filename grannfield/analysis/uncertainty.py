@@ -52,18 +52,12 @@ class Estimate:
         if math.isnan(low) or math.isnan(high) or low > high:
             raise ValueError(f"interval ({low}, {high}) should be ascending and without NaN; use ±inf for an open end")
         if math.isfinite(self.value) == bool(self.reason) or math.isinf(self.value):
-            raise ValueError(
-                f"value {self.value} with reason {self.reason!r}: give a finite value, or NaN with a reason"
-            )
+            raise ValueError(f"value {self.value} with reason {self.reason!r}: give a finite value, or NaN with a reason")
         if not self.reason and not (low <= self.value <= high and self.n >= 1):
-            raise ValueError(
-                f"value {self.value} should lie in its interval ({low}, {high}) and have n >= 1, not {self.n}"
-            )
+            raise ValueError(f"value {self.value} should lie in its interval ({low}, {high}) and have n >= 1, not {self.n}")
 
     @classmethod
-    def missing(
-        cls, reason: str, detail: str = "", *, n: int = 0, interval: tuple[float, float] = UNBOUNDED
-    ) -> Estimate:
+    def missing(cls, reason: str, detail: str = "", *, n: int = 0, interval: tuple[float, float] = UNBOUNDED) -> Estimate:
         """No number, for this reason; `interval` holds a bound where there is one."""
         return cls(math.nan, interval, n, reason, detail)
 
@@ -159,9 +153,7 @@ def block_bootstrap(
     return value - stretch * np.maximum(value - low, 0.0), value + stretch * np.maximum(high - value, 0.0)
 
 
-def clipped(
-    interval: tuple[np.ndarray, np.ndarray], low: float = -math.inf, high: float = math.inf
-) -> tuple[float, float]:
+def clipped(interval: tuple[np.ndarray, np.ndarray], low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
     """An interval cut to the values its quantity can take, such as 0 to infinity for an error."""
     return float(np.clip(interval[0], low, high)), float(np.clip(interval[1], low, high))
 
@@ -193,8 +185,8 @@ def self_distance(
     `summary` maps frame indices to an array (a g(r), a density), `distance` compares two of them. The reference is cut
     into k disjoint segments as long as the scored run (`segments`: never longer than half the reference, at most 12,
     evenly spread); the floor is the mean distance of all k(k-1)/2 pairs. Since a scored run is compared with the
-    *whole* reference, which is less noisy than a segment, this floor is on the high side. Interval: delete-one jackknife
-    over segments for k >= 3; for the two halves, over 5 blocks of each; t quantile.
+    *whole* reference, which is less noisy than a segment, this floor is on the high side. Interval: delete-one
+    jackknife over segments for k >= 3; for the two halves, over 5 blocks of each; t quantile.
     """
     pieces = segments(n_reference, n_scored)
     summaries = [summary(piece) for piece in pieces]

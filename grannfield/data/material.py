@@ -196,6 +196,21 @@ def read_material(path: str | Path) -> Material:
     )
 
 
+def reference_at(path: str | Path, material: Material) -> Reference:
+    """The first reference of a material in a references.toml, or in a folder that holds <formula>/references.toml.
+
+    FileNotFoundError when there is none for the material, TableError when it is malformed.
+    """
+    path = Path(path)
+    file = path / material.formula / "references.toml" if path.is_dir() else path
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no {file}; put [[reference]] blocks for {material.formula} there")
+    blocks = checked(read_table(file), {"reference": list}, str(file))["reference"]
+    if not blocks:
+        raise TableError(f"{file} holds no [[reference]] block")
+    return parse_reference(blocks[0], file.parent, str(file), material.formula)
+
+
 def _material_files() -> Iterator[Path]:
     for folder in search_folders():
         yield from sorted(folder.glob("*/material.toml"))

@@ -89,7 +89,7 @@ class EngineFailure:
     """Why and when the engine stopped a replica."""
 
     cause: str
-    """One of "non-finite", "force", "runaway", "overflow"."""
+    """One of "non-finite", "runaway", "overflow"."""
     time: float
     """fs after the end of the ramp (negative during the ramp)."""
     detail: str
@@ -135,7 +135,7 @@ def simulate(
     """Run one replica for each seed from pos [n,3] Å in cell [3,3] Å; a replica that fails stops, the others go on.
 
     With a `folder` the run can be killed and called again: it continues exactly where it was. ValueError when the folder
-    holds a run with other settings.
+    holds a run with other settings, FloatingPointError when the very first energy or force is NaN or infinite.
     """
     state = initial_state(z, pos, cell, protocol.start_temperature if protocol.ramp_steps else protocol.temperature, seeds)
     state = MDState(**{key: value.to(device) for key, value in vars(state).items()})
@@ -145,6 +145,8 @@ def simulate(
     frames, step, watch, spent = pieces.frames, 0, Watch.new(len(seeds), protocol.timestep, device), 0.0
     if pieces.last is None:
         state = evaluated(state, evaluate)
+        if not bool(torch.isfinite(state.forces).all() and torch.isfinite(state.energy).all()):
+            raise FloatingPointError(f"{field.name} gives a NaN or infinite energy or force on the starting structure")
         watch = watch.after(state, 0, protocol.target(0), evaluate.overflow)
     else:
         state, watch, step, spent = pieces.restore(state, watch)
@@ -221,15 +223,15 @@ def _finished(
         )
     failure = None
     if int(watch.step[r]) >= 0:
-        cause = CAUSES[int(watch.cause[r])]
-        value = float(watch.value[r])
-        said = {
-            "non-finite": "energy, forces or positions became NaN or infinite",
-            "force": f"a force of {value:.0f} eV/Å",
-            "runaway": f"kinetic temperature {value:.0f} K over 100 fs",
-            "overflow": "an atom gained more neighbours than the matrix holds",
-        }[cause]
-        failure = EngineFailure(cause, (int(watch.step[r]) - protocol.ramp_steps) * protocol.timestep, said)
+        number, value = int(watch.cause[r]), float(watch.value[r])
+        said = (
+            "",
+            "energy, forces or positions became NaN or infinite",
+            f"a force of {value:.0f} eV/Å",
+            f"kinetic temperature {value:.0f} K over 100 fs",
+            "an atom gained more neighbours than the matrix holds",
+        )[number]
+        failure = EngineFailure(CAUSES[number], (int(watch.step[r]) - protocol.ramp_steps) * protocol.timestep, said)
     return MDRun(
         protocol=protocol,
         seed=seed,

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from grannfield.md.state import MDState, kinetic_temperature
 
-CAUSES = ("", "non-finite", "force", "runaway", "overflow")
+CAUSES = ("", "non-finite", "runaway", "runaway", "overflow")
+"""By number: alive, NaN or infinity, a force too large, too hot, too many neighbours."""
 LARGEST_FORCE = 50.0
 """eV/Å."""
 HOTTEST = 1.5

@@ -1,0 +1,313 @@
+"""The harness: options, parametrisation over model x material, and how a test's number becomes a cell of the leaderboard.
+
+Three outcomes of a cell: a number (the test passes, however poor it is), n/a for a physical reason (passes, and the reason is
+shown), an error of the model or the harness (fails). `--gate` turns verdicts and n/a into failures.
+"""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from grannfield import provenance
+from grannfield.analysis.uncertainty import Estimate
+from grannfield.data.material import Material, load_material, materials, reference_at
+from grannfield.data.reference import Reference
+from grannfield.forcefield import UnsupportedElement, registered
+from grannfield.harness import PRESETS, Bench, Once, Predictions, ReferenceData, ScoredRun, Subject
+from grannfield.plugin import ModelNotFound, Named, find, open_model
+from grannfield.report.columns import COLUMNS
+from grannfield.report.results import Results, continued
+from grannfield.report.tables import leaderboard, ranked, short, write_reports
+from grannfield.score import NotAvailable, Score
+
+SESSION = pytest.StashKey["Session"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("grannfield", "GraNNField benchmarks")
+    group.addoption("--model", action="append", default=[], metavar="M", help="model name, `all`, checkpoint file or folder, or file.py:Class; "
+                    "several with commas or by repeating (default: schnet). A name takes its weights from REPORTS/checkpoints/NAME, "
+                    "else those shipped")  # fmt: skip
+    group.addoption("--material", action="append", default=[], metavar="X", help="formula or short name (default: all three)")
+    group.addoption("--reference", default="", metavar="NAME|PATH", help="reference to score against (default: the material's first); "
+                    "PATH: a references.toml, or a folder with <formula>/references.toml")  # fmt: skip
+    group.addoption("--split", choices=("windows", "random"), default="windows", help="test frames behind force MAE and energies; R² shows both")
+    group.addoption("--preset", choices=tuple(PRESETS), default="smoke", help="; ".join(f"{name}: {p.described}" for name, p in PRESETS.items()))
+    group.addoption("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    group.addoption("--seed", type=int, default=0, help="master seed of everything random (default: 0)")
+    group.addoption("--gate", action="store_true", help="fail on an unstable verdict, a failed run or an n/a")
+    group.addoption("--reports", type=Path, default=None, metavar="DIR", help="where results, tables and the store go (default: ./reports)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "columns(*metrics): leaderboard columns that a benchmark fills")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "named" not in metafunc.fixturenames:
+        return
+    session = _session(metafunc.config)
+    metafunc.parametrize("named", session.models, ids=[m.label for m in session.models], scope="session", indirect=True)
+    if "material" in metafunc.fixturenames:
+        metafunc.parametrize("material", session.materials, ids=[m.formula for m in session.materials], scope="session", indirect=True)
+
+
+@dataclass
+class Session:
+    """Everything one benchmark session shares."""
+
+    reports: Path
+    bench: Bench
+    models: list[Named]
+    materials: list[Material]
+    reference: str
+    split: Any
+    gate: bool
+    protocol: dict[str, Any]
+    once: Once = field(default_factory=Once)
+    results: dict[str, Results] = field(default_factory=dict)
+    touched: bool = False
+
+    def subject(self, named: Named) -> Subject:
+        return self.once(("model", named.spec), lambda: Subject(named, open_model(named)))
+
+    def data(self, material: Material) -> ReferenceData:
+        return self.once(("reference", material.formula), lambda: ReferenceData(material, self._reference(material)))
+
+    def _reference(self, material: Material) -> Reference:
+        if self.reference and Path(self.reference).exists():
+            return reference_at(self.reference, material)
+        return material.reference(self.reference)
+
+    def results_of(self, named: Named) -> Results:
+        """The results file a model's scores go to, with what is known of the model."""
+        if named.label not in self.results:
+            about: dict[str, Any] = {"spec": named.spec}
+            try:
+                subject = self.subject(named)
+            except Exception:  # the test itself reports it; the row then says nothing about the weights
+                pass
+            else:
+                model = subject.field
+                about |= {"name": model.name, "identity": subject.identity, "n_parameters": model.n_parameters, "symmetry": model.symmetry}
+                about |= {"conservative": model.conservative, "settings": model.settings, "provenance": model.provenance}
+                about["shipped"] = named.path is not None and named.path.parent.name == "checkpoints" and named.path.parent.parent.name == "grannfield"
+            self.results[named.label] = continued(self.reports, Results(named.label, about, self.protocol))
+        return self.results[named.label]
+
+
+def _session(config: pytest.Config) -> Session:
+    """The session's settings, checked once; a wrong option is a usage error that says what would be right."""
+    if SESSION in config.stash:
+        return config.stash[SESSION]
+    option = config.getoption
+    reports = option("--reports") or config.invocation_params.dir / "reports"
+    preset = PRESETS[option("--preset")]
+    device = _checked_device(option("--device"))
+    try:
+        chosen = [load_material(name) for name in _list(option("--material")) or materials()]
+        models = [find(spec, reports / "checkpoints") for spec in _models(option("--model"), reports)]
+    except (LookupError, ValueError, FileNotFoundError) as problem:
+        raise pytest.UsageError(str(problem.args[0])) from problem
+    twice = {m.label for m in models if [n.label for n in models].count(m.label) > 1}
+    if twice:
+        raise pytest.UsageError(f"two models would both be called {', '.join(sorted(twice))}; rename one file or folder")
+    stamp = provenance.stamp(device)
+    protocol = {"preset": preset.name, "described": preset.described, "seed": option("--seed"), "split": option("--split"),
+                "device": device, "hardware": stamp["hardware"], "reference": option("--reference")}  # fmt: skip
+    bench = Bench(preset, option("--seed"), device, reports / "store")
+    config.stash[SESSION] = Session(
+        reports, bench, models, chosen, option("--reference"), option("--split"), option("--gate"), protocol
+    )
+    return config.stash[SESSION]
+
+
+def _list(values: list[str]) -> list[str]:
+    return list(dict.fromkeys(item.strip() for value in values for item in value.split(",") if item.strip()))
+
+
+def _models(values: list[str], reports: Path) -> list[str]:
+    """Names given, `all` replaced by every registered model that has weights."""
+    names = []
+    for name in _list(values) or ["schnet"]:
+        if name != "all":
+            names.append(name)
+            continue
+        for known in registered():
+            try:
+                find(known, reports / "checkpoints")
+            except ModelNotFound:
+                continue
+            names.append(known)
+    return list(dict.fromkeys(names))
+
+
+def _checked_device(device: str) -> str:
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise pytest.UsageError(f"--device {device}: torch {torch.__version__} sees no GPU here; use --device cpu")
+    if not device.startswith(("cpu", "cuda")):
+        raise pytest.UsageError(f"--device {device}: use cpu, cuda or cuda:N")
+    return device
+
+
+@pytest.fixture(scope="session")
+def session(request: pytest.FixtureRequest) -> Session:
+    return _session(request.config)
+
+
+@pytest.fixture(scope="session")
+def named(request: pytest.FixtureRequest) -> Named:
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def material(request: pytest.FixtureRequest) -> Material:
+    return request.param
+
+
+@pytest.fixture
+def shown(request: pytest.FixtureRequest) -> Callable[[], Any]:
+    """A context in which progress bars reach the terminal although pytest captures output."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    @contextmanager
+    def context() -> Iterator[None]:
+        with capture.global_and_fixture_disabled():
+            yield
+
+    return context
+
+
+@pytest.fixture
+def subject(named: Named, session: Session) -> Callable[[], Subject]:
+    """The model under test, loaded when called."""
+    return lambda: session.subject(named)
+
+
+@pytest.fixture
+def data(material: Material, session: Session) -> ReferenceData:
+    """The material's reference, each analysis of it done once."""
+    return session.data(material)
+
+
+@pytest.fixture
+def predictions(subject: Callable[[], Subject], data: ReferenceData, session: Session, shown: Any) -> Callable[[str], Predictions]:
+    """Energies and forces on the test frames of a split column, computed when called."""
+
+    def make(column: Any) -> Predictions:
+        with shown():
+            return session.bench.predictions(subject(), data, column)
+
+    return make
+
+
+@pytest.fixture
+def runs(subject: Callable[[], Subject], data: ReferenceData, session: Session, shown: Any) -> Callable[[], list[ScoredRun]]:
+    """The MD runs of the model in the material, made when called."""
+
+    def make() -> list[ScoredRun]:
+        with shown():
+            return session.bench.runs(subject(), data)
+
+    return make
+
+
+@pytest.fixture
+def score(request: pytest.FixtureRequest, named: Named, session: Session) -> Callable[..., Score]:
+    """Record a number: score(metric, Estimate, factor=1.0, verdict="", ok=True, reference=None, **parts)."""
+    where: Material | None = request.getfixturevalue("material") if "material" in request.fixturenames else None
+
+    def record(
+        metric: str, estimate: Estimate, *, factor: float = 1.0, verdict: str = "", ok: bool = True, on: str = "",
+        reference: tuple[str, Estimate] | None = None, **parts: Any,
+    ) -> Score:  # fmt: skip
+        formula = on or (where.formula if where else "")
+        results = session.results_of(named)
+        if reference is not None:
+            label, own = reference
+            results.add_reference(_to_score(metric, label, formula, own, factor, "", {}))
+            parts["reference"] = own.value * factor if math.isfinite(own.value) else own.reason
+        made = _to_score(metric, named.label, formula, estimate, factor, verdict, parts)
+        request.node.user_properties.append((metric, made.text))
+        _keep(session, named, made)
+        if session.gate and (made.outcome != "number" or not ok):
+            pytest.fail(f"gate: {short(made)}", pytrace=False)
+        return made
+
+    return record
+
+
+def _to_score(metric: str, model: str, material: str, e: Estimate, factor: float, verdict: str, parts: dict[str, Any]) -> Score:
+    column = COLUMNS[metric]
+    low, high = e.interval[0] * factor, e.interval[1] * factor
+    bounded = math.isfinite(low) or math.isfinite(high)
+    return Score(
+        metric, model, material, e.value * factor, column.unit, column.better, e.n, (low, high) if bounded else None,
+        e.reason, e.detail, False, verdict, e.note, parts, provenance.stamp(),
+    )  # fmt: skip
+
+
+def _keep(session: Session, named: Named, score: Score) -> None:
+    results = session.results_of(named)
+    results.add(score)
+    results.write(session.reports)
+    session.touched = True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[Any]:
+    """An n/a passes with its reason; an error fails and leaves its last line in the cell."""
+    report = yield
+    marker = item.get_closest_marker("columns")
+    if marker is None or call.excinfo is None or call.when == "teardown" or call.excinfo.errisinstance((pytest.fail.Exception, pytest.skip.Exception)):
+        return report
+    problem = call.excinfo.value
+    session = _session(item.config)
+    params = item.callspec.params  # type: ignore[attr-defined]
+    formula = params["material"].formula if "material" in params else item.get_closest_marker("columns").kwargs["on"]  # type: ignore[union-attr]
+    for metric in marker.args:
+        common = {"metric": metric, "model": params["named"].label, "material": formula, "provenance": provenance.stamp()}
+        if isinstance(problem, NotAvailable):
+            made = Score(**common, reason=problem.reason, detail=problem.detail)
+        elif isinstance(problem, UnsupportedElement):
+            made = Score(**common, reason="element not supported", detail=str(problem))
+        else:
+            made = Score(**common, reason=traceback.format_exception_only(problem)[-1].strip(), error=True)
+        _keep(session, params["named"], made)
+        item.user_properties.append((metric, made.text))
+    if isinstance(problem, (NotAvailable, UnsupportedElement)) and not session.gate:
+        report.outcome, report.longrepr = "passed", None
+        report.not_available = True
+    return report
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """A test without a number shows as n/a; it counts as passed."""
+    if report.when == "call" and getattr(report, "not_available", False):
+        return "n/a", "-", "N/A"
+    return None
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    session = config.stash.get(SESSION, None)
+    if session is None or not session.touched:
+        return
+    paths = write_reports(session.reports)
+    terminalreporter.section("leaderboard")
+    for one in ranked(list(session.results.values())):
+        for row in leaderboard([one]).to_dict("records"):
+            terminalreporter.write_line(f"{row.pop('model')} on {row.pop('material')}")
+            for title, text in row.items():
+                if text:
+                    terminalreporter.write_line(f"  {title:32s} {text}")
+    terminalreporter.write_line(f"tables: {', '.join(str(p) for p in paths if p.suffix == '.md')}")

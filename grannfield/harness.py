@@ -1,0 +1,395 @@
+"""What the benchmarks share: presets, the expensive work done once and kept, and numbers turned into scores.
+
+Predictions and MD runs are stored under a hash of everything that determines them (weights, material, protocol, seed and
+the code that moves atoms), so that analysing again never runs them again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from grannfield import provenance
+from grannfield.analysis.errors import EnergyErrors, ForceErrors, energy_errors, force_errors
+from grannfield.analysis.fusion import Failure, first_failure
+from grannfield.analysis.paths import IonDensity, ion_density
+from grannfield.analysis.rdf import RadialDistribution, radial_distribution
+from grannfield.analysis.thresholds import Thresholds, reference_thresholds
+from grannfield.data.dataset import FrameSet, frames, gather, spread_indices
+from grannfield.data.material import Material
+from grannfield.data.reference import Reference
+from grannfield.data.store import read_attributes, read_trajectory, write_trajectory
+from grannfield.data.symmetry import space_group_operations
+from grannfield.forcefield import ForceField, write_atomically
+from grannfield.graphset import GraphSet
+from grannfield.md.simulate import EngineFailure, MDRun, Protocol, simulate
+from grannfield.plugin import Named, identity
+from grannfield.progress import progress
+from grannfield.score import NotAvailable
+from grannfield.trajectory import Trajectory
+from grannfield.units import number
+
+T = TypeVar("T")
+MOTION_CODE = ("md", "models", "nn", "forcefield.py", "graph.py", "neighbors.py", "units.py")
+PREDICTION_CODE = ("models", "nn", "forcefield.py", "graph.py", "graphset.py", "neighbors.py")
+RDF_INTERVAL = 20.0
+"""fs between the frames that enter g(r)."""
+FEWEST_FRAMES = 20
+"""Production frames below which g(r) and densities are not worth a number."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much is run; lengths in ps."""
+
+    name: str
+    test_frames: int
+    temperatures: tuple[float, ...] | None
+    """K; None: those of the material's full protocol."""
+    length_ps: float
+    ramp_ps: float
+    replicas: int
+    rounds: int = 5
+    """Of the speed measurement."""
+    steps_per_round: int = 20
+    batch: int = 4
+    """Replicas of the batched speed measurement."""
+
+    @property
+    def described(self) -> str:
+        kelvin = "all temperatures" if self.temperatures is None else "/".join(f"{t:g}" for t in self.temperatures) + " K"
+        return f"{self.test_frames} test frames, MD {self.length_ps:g} ps at {kelvin}, {self.replicas} run{'s' * (self.replicas > 1)} each"
+
+
+PRESETS = {
+    "smoke": Preset("smoke", 50, (1000.0,), 1.0, 0.2, 1, steps_per_round=10),
+    "quick": Preset("quick", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 2, batch=16),
+    "paper": Preset("paper", 2000, None, 50.0, 5.0, 6, steps_per_round=100, batch=30),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The model under test."""
+
+    named: Named
+    field: ForceField
+
+    @cached_property
+    def identity(self) -> str:
+        return identity(self.field, self.named)
+
+    def trained_on(self, material: Material, reference: Reference) -> bool:
+        """Whether the weights come from this very reference."""
+        story = self.field.provenance
+        return story.get("material") == material.formula and story.get("reference") == reference.label
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Energies and forces of a model on test frames, beside the reference's."""
+
+    frames: FrameSet
+    energy: np.ndarray
+    """[M] eV."""
+    forces: np.ndarray
+    """[M, N, 3] eV/Å."""
+    held_out: str
+    """Which frames these are, in words."""
+
+    @cached_property
+    def force_errors(self) -> ForceErrors:
+        return force_errors(self.forces, self.frames.forces, self.frames.z)
+
+    @cached_property
+    def energy_errors(self) -> EnergyErrors:
+        return energy_errors(self.energy, self.frames.energy, len(self.frames.z))
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredRun:
+    """One MD run with its first failure, from the engine or from the frames, and what may be analysed of it."""
+
+    run: MDRun
+    temperature: float
+    failure: Failure | EngineFailure | None
+
+    @property
+    def watched(self) -> float:
+        """fs until the failure, or the whole length."""
+        return max(0.0, self.failure.time) if self.failure else self.run.protocol.length
+
+    @cached_property
+    def production(self) -> Trajectory | None:
+        """Frames after equilibration and before any failure."""
+        found = self.run.production()
+        if found is None or self.failure is None:
+            return found
+        kept = found.time < self.failure.time
+        return found[kept] if kept.any() else None
+
+    def require_production(self, fewest: int = FEWEST_FRAMES) -> Trajectory:
+        """The production frames, or NotAvailable with the reason why there are too few."""
+        found = self.production
+        if found is not None and found.n_frames >= fewest:
+            return found
+        if self.failure is not None:
+            raise NotAvailable(REASON_OF[self.failure.cause], self.ending)
+        raise NotAvailable("too short", f"{0 if found is None else found.n_frames} production frames, {fewest} are needed")
+
+    @property
+    def ending(self) -> str:
+        """How the run ended, in words."""
+        if self.failure is None:
+            return "no failure"
+        return f"{self.failure.cause} at {self.failure.time * 1e-3:.2f} ps, {self.temperature:g} K: {self.failure.detail}"
+
+
+REASON_OF = {
+    "fusion": "fused",
+    "non-finite": "exploded",
+    "runaway": "exploded",
+    "overflow": "exploded",
+    "melt": "exploded",
+    "broken tetrahedron": "exploded",
+}
+"""The n/a code for each cause of failure."""
+
+
+def seed_for(master: int, *purpose: object) -> int:
+    """The seed of one (model, material, temperature, replica, purpose), spawned from the master seed.
+
+    >>> seed_for(0, "schnet", 1000.0, 0) == seed_for(0, "schnet", 1000.0, 0) != seed_for(0, "schnet", 1000.0, 1)
+    True
+    """
+    words = [zlib.crc32(repr(item).encode()) for item in purpose]
+    return int(np.random.SeedSequence(master, spawn_key=tuple(words)).generate_state(1)[0])
+
+
+class Once:
+    """A memory of expensive results within a session; failures are remembered too, and raised again."""
+
+    def __init__(self) -> None:
+        self.kept: dict[Any, tuple[bool, Any]] = {}
+
+    def __call__(self, key: Any, make: Callable[[], T]) -> T:
+        if key not in self.kept:
+            try:
+                self.kept[key] = True, make()
+            except Exception as problem:
+                self.kept[key] = False, problem
+        good, value = self.kept[key]
+        if not good:
+            raise value
+        result: T = value
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceData:
+    """What a reference says about a material, each analysed once."""
+
+    material: Material
+    reference: Reference
+    once: Once = field(default_factory=Once)
+
+    def trajectory(self, temperature: float) -> Trajectory:
+        """The whole stored run at a temperature; NotAvailable where the reference has none."""
+        if missing := self.reference.absence(temperature):
+            raise NotAvailable("no reference", missing)
+        return self.once(("run", temperature), lambda: self.material.trajectory(self.reference.run(temperature)))
+
+    def production(self, temperature: float) -> Trajectory:
+        """Its production frames."""
+        return self.trajectory(temperature).production(self.reference.drop)
+
+    def distribution(self, temperature: float) -> RadialDistribution:
+        return self.once(("rdf", temperature), lambda: radial_distribution(self.production(temperature).every(RDF_INTERVAL)))
+
+    def thresholds(self, temperature: float) -> Thresholds:
+        """Failure thresholds from the run at the temperature, or at the nearest one there is."""
+        nearest = min(self.reference.temperatures, key=lambda t: abs(t - temperature))
+        return self.once(("thresholds", nearest), lambda: self._thresholds(nearest))
+
+    def _thresholds(self, temperature: float) -> Thresholds:
+        centres, ligand = self.material.tetrahedra or ((), "S")
+        return reference_thresholds(self.production(temperature), number(self.material.mobile_ion), centres, ligand)
+
+    def density(self, trajectory: Trajectory) -> IonDensity:
+        """The mobile ions' density of any run of the material, on the grid shared by all of them."""
+        group = self.once("symmetry", lambda: space_group_operations(self.material))
+        ideal = self.material.structure
+        centres = self.material.tetrahedra[0] if self.material.tetrahedra else ()
+        return ion_density(
+            trajectory, number(self.material.mobile_ion), ideal.pos, ideal.cell, group.rotations, group.translations, centres=centres
+        )
+
+    def reference_density(self, temperature: float) -> IonDensity:
+        return self.once(("density", temperature), lambda: self.density(self.production(temperature).every(RDF_INTERVAL)))
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """Settings of one session and the store of expensive results."""
+
+    preset: Preset
+    seed: int
+    device: str
+    store: Path
+    once: Once = field(default_factory=Once)
+
+    def predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
+        """Energies and forces on the test frames of one split column."""
+        return self.once(
+            (subject.identity, data.material.formula, data.reference.name, column), lambda: self._predictions(subject, data, column)
+        )
+
+    def _predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
+        chosen, described = test_frames(subject, data, column, self.preset.test_frames, self.seed)
+        subject.field.require_elements(chosen.z)
+        key = _hash(subject.identity, chosen.sha256, str(subject.field.dtype), provenance.code_hash(*PREDICTION_CODE))
+        path = self.store / "predictions" / f"{key}.npz"
+        if path.exists():
+            with np.load(path, allow_pickle=False) as file:
+                energy, forces = file["energy"], file["forces"]
+        else:
+            energy, forces = predict(subject.field, chosen, self.device)
+            buffer = io.BytesIO()
+            np.savez(buffer, energy=energy, forces=forces)
+            write_atomically(path, buffer.getvalue())
+        return Predictions(chosen, energy, forces, described)
+
+    def runs(self, subject: Subject, data: ReferenceData) -> list[ScoredRun]:
+        """All MD runs of the preset for a model and a material, with their failures."""
+        return self.once((subject.identity, data.material.formula, "runs"), lambda: self._runs(subject, data))
+
+    def _runs(self, subject: Subject, data: ReferenceData) -> list[ScoredRun]:
+        scored = []
+        for temperature in self.preset.temperatures or data.material.temperatures:
+            protocol = Protocol(
+                temperature=temperature,
+                length=1e3 * self.preset.length_ps,
+                ramp=1e3 * self.preset.ramp_ps,
+                timestep=data.material.timestep,
+                interval=10.0 if self.preset.length_ps <= 10 else RDF_INTERVAL,
+                start_temperature=data.reference.start_temperature,
+                drop=data.reference.drop,
+            )
+            for run in self._simulated(subject, data.material, protocol):
+                scored.append(judged(run, temperature, data))
+        return scored
+
+    def _simulated(self, subject: Subject, material: Material, protocol: Protocol) -> list[MDRun]:
+        seeds = [
+            seed_for(self.seed, subject.named.label, material.formula, protocol.temperature, r, "md") for r in range(self.preset.replicas)
+        ]
+        start = material.structure
+        key = _hash(
+            subject.identity, material.formula, json.dumps(asdict(protocol), sort_keys=True), seeds, self.device,
+            str(subject.field.dtype), provenance.code_hash(*MOTION_CODE),
+        )  # fmt: skip
+        folder = self.store / "md" / key
+        if (folder / "done.json").exists():
+            return stored_runs(folder, protocol)
+        label = f"{subject.named.label} {material.short} {protocol.temperature:g} K"
+        runs = simulate(
+            subject.field, start.z, start.pos, start.cell, protocol, seeds, device=self.device, folder=folder / "partial", label=label
+        )
+        store_runs(folder, runs)
+        return runs
+
+
+def test_frames(
+    subject: Subject, data: ReferenceData, column: Literal["windows", "random"], limit: int, seed: int
+) -> tuple[FrameSet, str]:
+    """The frames a model is tested on, and what they are: held out of training, or any of a material it has not seen."""
+    if subject.trained_on(data.material, data.reference):
+        kind = "held-out time windows" if column == "windows" else "random frames between training frames"
+        return frames(data.material, data.reference, "test", column, limit), kind
+    runs = [data.material.trajectory(run).production(data.reference.drop) for run in data.reference.runs]
+    labelled = [np.flatnonzero(run.labelled) for run in runs]
+    everything = gather(runs, labelled)
+    if len(everything) > limit:
+        everything = everything[spread_indices(len(everything), limit, seed)]
+    return everything, "production frames of a material not trained on"
+
+
+test_frames.__test__ = False  # type: ignore[attr-defined]  # pytest: its name begins like a test's
+
+
+def predict(field: ForceField, chosen: FrameSet, device: str, batch: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Energies [M] eV and forces [M,N,3] eV/Å of frames; FloatingPointError naming the first frame with NaN or infinity."""
+    field = field.to(device).eval()
+    graphs = GraphSet.build(chosen.z, chosen.pos, chosen.cell, field.cutoff)
+    energy, forces = [], []
+    with progress(len(graphs), "forces", "frames") as bar:
+        for start in range(0, len(graphs), batch):
+            prediction = field.predict(graphs.batch(slice(start, start + batch)).to(device))
+            energy.append(prediction.energy.double().cpu().numpy())
+            forces.append(prediction.forces.double().cpu().numpy().reshape(-1, len(chosen.z), 3))
+            for f in range(len(energy[-1])):
+                if not (np.isfinite(energy[-1][f]) and np.isfinite(forces[-1][f]).all()):
+                    run, frame = chosen.origin[start + f]
+                    raise FloatingPointError(f"{field.name} gives NaN or infinity on reference frame {frame} of run {run}")
+            bar.update(len(energy[-1]))
+    return np.concatenate(energy), np.concatenate(forces)
+
+
+def judged(run: MDRun, temperature: float, data: ReferenceData) -> ScoredRun:
+    """A run with its first failure: the engine's own, or the earliest its frames show."""
+    failure: Failure | EngineFailure | None = run.failure
+    if run.trajectory is not None and run.trajectory.n_frames > 1:
+        limits = data.thresholds(temperature)
+        seen = first_failure(run.trajectory, limits, temperature, number(data.material.mobile_ion))
+        if seen is not None and (failure is None or seen.time <= failure.time):
+            failure = seen
+    return ScoredRun(run, temperature, failure)
+
+
+def store_runs(folder: Path, runs: list[MDRun]) -> None:
+    """Keep finished runs: one H5 file each, and what else is known of them; the unfinished pieces go."""
+    import shutil
+
+    notes = []
+    for r, run in enumerate(runs):
+        if run.trajectory is not None:
+            write_trajectory(folder / f"run-{r}.h5", run.trajectory, {"seed": run.seed})
+        note = {"seed": run.seed, "seconds": run.seconds, "drift": run.drift, "failure": None if run.failure is None else asdict(run.failure)}
+        note["internal_temperature"] = run.internal_temperature if np.isfinite(run.internal_temperature) else None
+        notes.append(note)
+    write_atomically(folder / "done.json", json.dumps(notes, indent=1))
+    shutil.rmtree(folder / "partial", ignore_errors=True)
+
+
+def stored_runs(folder: Path, protocol: Protocol) -> list[MDRun]:
+    """Runs kept by `store_runs`."""
+    runs = []
+    for r, note in enumerate(json.loads((folder / "done.json").read_text())):
+        path = folder / f"run-{r}.h5"
+        trajectory = read_trajectory(path) if path.exists() else None
+        if trajectory is not None and read_attributes(path).get("seed") != note["seed"]:
+            raise ValueError(f"{path} does not belong to {folder / 'done.json'}; delete {folder}")
+        failure = None if note["failure"] is None else EngineFailure(**note["failure"])
+        internal = float("nan") if note["internal_temperature"] is None else note["internal_temperature"]
+        runs.append(MDRun(protocol, note["seed"], trajectory, failure, note["seconds"], note["drift"], internal))
+    return runs
+
+
+def _hash(*items: object) -> str:
+    return hashlib.sha256("\n".join(map(str, items)).encode()).hexdigest()[:24]
+
+
+def with_preset(preset: str, **changes: Any) -> Preset:
+    """A preset by name; ValueError names those there are."""
+    if preset not in PRESETS:
+        raise ValueError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    return replace(PRESETS[preset], **changes)

@@ -1,0 +1,177 @@
+"""Tables from stored results alone: the leaderboard and the paper's Tables 1 and 2, as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from tabulate import tabulate
+
+from grannfield.forcefield import write_atomically
+from grannfield.report import paper
+from grannfield.report.columns import COLUMNS
+from grannfield.report.results import Results, all_results
+from grannfield.score import Score, significant
+
+BEGIN, END = "<!-- leaderboard: begin (written by `grannfield report --readme`) -->", "<!-- leaderboard: end -->"
+TOP = ("force_r2", "rdf_mae", "failed_share", "ns_per_day", "neg_log_sigma", "density_overlap")
+"""Columns of the short leaderboard."""
+
+
+def write_reports(folder: str | Path, readme: str | Path | None = None) -> list[Path]:
+    """Write every table below a reports folder from its results/*.json; optionally the top of the board into a README.
+
+    Tables depend on the stored results alone: running twice writes the same bytes. FileNotFoundError without results.
+    """
+    folder = Path(folder)
+    results = ranked(all_results(folder))
+    if not results:
+        raise FileNotFoundError(f"no results in {folder / 'results'}; run `pytest benchmarks/` first")
+    written = []
+    for name, title, frame in (
+        ("leaderboard", "Leaderboard", leaderboard(results)),
+        ("table1", "Table 1: models, epochs within the budget, speed", table1(results)),
+        ("table2", "Table 2: -log10(sigma/(mS/cm)) at 300 K", table2(results)),
+    ):
+        head = f"# {title}\n\n{header(results)}\n\n"
+        tail = legend() if name == "leaderboard" else ""
+        for suffix, text in (
+            ("md", head + markdown(frame) + "\n" + tail),
+            ("csv", frame.to_csv(index=False, lineterminator="\n")),
+            ("tex", frame.to_latex(index=False, escape=True)),
+        ):
+            path = folder / f"{name}.{suffix}"
+            write_atomically(path, text)
+            written.append(path)
+    if readme is not None:
+        written.append(_into_readme(Path(readme), results))
+    return written
+
+
+def ranked(results: list[Results]) -> list[Results]:
+    """Best first: by mean force R² on the windows split over all materials; without a number last."""
+
+    def key(one: Results) -> tuple[float, str]:
+        values = [s.value for (metric, _), s in one.scores.items() if metric == "force_r2" and math.isfinite(s.value)]
+        return (-sum(values) / len(values) if values else math.inf, one.label)
+
+    return sorted(results, key=key)
+
+
+def leaderboard(results: list[Results], metrics: tuple[str, ...] = tuple(COLUMNS)) -> pd.DataFrame:
+    """One row for each model and material, each cell a number with interval and n, or the reason for none."""
+    rows = []
+    for one in results:
+        for material in one.materials:
+            row = {"model": one.label, "material": material}
+            for metric in metrics:
+                score = one.scores.get((metric, material))
+                row[heading(metric)] = "" if score is None else score.text
+            rows.append(row)
+    frame = pd.DataFrame(rows)
+    # ns/day is measured on one material only: an empty column for the others says nothing.
+    return frame.loc[:, [c for c in frame.columns if (frame[c] != "").any()]]
+
+
+def table1(results: list[Results]) -> pd.DataFrame:
+    """The paper's Table 1, ours beside the published: parameters, epochs within the budget, speed."""
+    published, rows = paper.table1(), []
+    for one in results:
+        model, story = one.model, one.model.get("provenance") or {}
+        theirs = published.get(str(model.get("name", "")).partition("@")[0], {})
+        speed = one.scores.get(("ns_per_day", "Li10GeP2S12"))
+        budget = f"{story['budget_s'] / 60:g} min" if "budget_s" in story else "unknown"
+        rows.append(
+            {
+                "model": one.label,
+                "symmetry": model.get("symmetry", ""),
+                "parameters (million)": f"{model.get('n_parameters', 0) / 1e6:.2f}",
+                "published ": theirs.get("parameters_million", ""),
+                "epochs": f"{story['epochs']:g} of {story['training_frames']} frames in {budget}" if "epochs" in story else "unknown",
+                "published (10 h, 30,000 frames)": theirs.get("epochs_in_10h", ""),
+                "samples/s": significant(story["samples_per_s"]) if "samples_per_s" in story else "unknown",
+                "trained on": story.get("hardware", "unknown"),
+                "ns/day": "" if speed is None else speed.text,
+                "published ns/day (RTX 4090)": theirs.get("md_ns_per_day", ""),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def table2(results: list[Results]) -> pd.DataFrame:
+    """The paper's Table 2, ours beside the published, the reference labelled by what made it."""
+    published = paper.table2()
+    materials = [key for key in next(iter(published.values())) if key != "model"]
+    rows: list[dict[str, Any]] = []
+    for label in sorted({s.model for one in results for s in one.reference.values()}):
+        row = {"model": f"reference ({label})"}
+        for material in materials:
+            found = [one.reference.get(("neg_log_sigma", material)) for one in results]
+            row[material] = next((s.text for s in found if s is not None and s.model == label), "")
+            row[f"{material} published"] = ""
+        rows.append(row)
+    rows.append({"model": "AIMD (paper)"} | {m: "" for m in materials} | {f"{m} published": published["AIMD"][m] for m in materials})
+    for one in results:
+        theirs = published.get(str(one.model.get("name", "")).partition("@")[0], {})
+        row = {"model": one.label}
+        for material in materials:
+            score = one.scores.get(("neg_log_sigma", material))
+            row[material] = "" if score is None else score.text
+            row[f"{material} published"] = (theirs.get(material) or "N/A") if theirs else ""
+        rows.append(row)
+    order = ["model", *(name for m in materials for name in (m, f"{m} published"))]
+    return pd.DataFrame(rows)[order]
+
+
+def heading(metric: str) -> str:
+    """Title, unit and direction of a column."""
+    column = COLUMNS[metric]
+    arrow = {"higher": " ↑", "lower": " ↓"}.get(column.better, "")
+    return f"{column.title}{f' ({column.unit})' if column.unit else ''}{arrow}"
+
+
+def header(results: list[Results]) -> str:
+    """What the numbers rest on: weights, reference, protocol and hardware of each model."""
+    lines = []
+    for one in results:
+        story, protocol = one.model.get("provenance") or {}, one.protocol
+        trained = "origin of the weights unknown"
+        if "seconds" in story:
+            trained = (
+                f"trained {story['seconds'] / 60:.3g} of {story['budget_s'] / 60:g} min on {story['material']} "
+                f"({story['reference']}), {story['steps']} steps of {story['recipe']['batch_size']}, {story['samples_per_s']:.3g} "
+                f"samples/s on {story['hardware']}"
+            )
+        lines.append(f"- **{one.label}** (weights `{one.model.get('identity', '')[:10]}`{', shipped with the package' if one.model.get('shipped') else ''}): {trained}")
+        lines.append(f"  - scored with preset `{protocol.get('preset')}`: {protocol.get('described')}; {protocol.get('hardware')}; seed {protocol.get('seed')}")
+    references = sorted({score.model for one in results for score in one.reference.values()})
+    lines.append("- Reference: " + "; ".join(references) + "." + (" A surrogate is a published machine-learned potential, not AIMD: errors are errors against it." if any(r.startswith("surrogate") for r in references) else ""))
+    return "\n".join(lines)
+
+
+def legend() -> str:
+    """What each column means."""
+    lines = ["", "Brackets are 95% intervals (speed: quartiles), n is the sample size. `n/a` gives the reason why the physics gave no number.", ""]
+    return "\n".join(lines + [f"- **{column.title}**: {column.about}" for column in COLUMNS.values()]) + "\n"
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A Markdown table; cells are text and pipes in them are escaped."""
+    safe = frame.map(lambda x: str(x).replace("|", "\\|").replace("\n", " "))
+    return str(tabulate(safe.to_dict("list"), headers="keys", tablefmt="github", disable_numparse=True)) + "\n"
+
+
+def _into_readme(path: Path, results: list[Results]) -> Path:
+    text = path.read_text(encoding="utf-8")
+    if BEGIN not in text or END not in text:
+        raise ValueError(f"{path} lacks the markers {BEGIN!r} and {END!r}, between which the leaderboard goes")
+    before, after = text.split(BEGIN)[0], text.split(END)[1]
+    write_atomically(path, f"{before}{BEGIN}\n{markdown(leaderboard(results, TOP))}\n{header(results)}\n{END}{after}")
+    return path
+
+
+def short(score: Score) -> str:
+    """A cell as the terminal shows it."""
+    return f"{COLUMNS[score.metric].title} of {score.model} on {score.material}: {score.text} {COLUMNS[score.metric].unit}".strip()
