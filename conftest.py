@@ -30,25 +30,57 @@ from grannfield.score import NotAvailable, Score
 
 SESSION = pytest.StashKey["Session"]()
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "model": {
+        "action": "append",
+        "default": [],
+        "metavar": "M",
+        "help": "model name, `all`, checkpoint file or folder, or file.py:Class; several with commas or by repeating (default: "
+        "schnet). A name takes its weights from REPORTS/checkpoints/NAME, else those shipped",
+    },
+    "material": {"action": "append", "default": [], "metavar": "X", "help": "formula or short name (default: all three)"},
+    "reference": {
+        "default": "",
+        "metavar": "NAME|PATH",
+        "help": "reference to score against (default: the material's first); PATH: a references.toml, or a folder with "
+        "<formula>/references.toml",
+    },
+    "split": {
+        "choices": ("windows", "random"),
+        "default": "windows",
+        "help": "test frames behind force MAE and energies; R² shows both (default: windows)",
+    },
+    "preset": {
+        "choices": tuple(PRESETS),
+        "default": "smoke",
+        "help": "; ".join(f"{name}: {preset.described}" for name, preset in PRESETS.items()) + " (default: smoke)",
+    },
+    "device": {"default": "cpu", "help": "cpu or cuda (default: cpu)"},
+    "seed": {"type": int, "default": 0, "help": "master seed of everything random (default: 0)"},
+    "gate": {"action": "store_true", "help": "fail on an unstable verdict, a failed run or an n/a"},
+    "reports": {
+        "type": Path,
+        "default": None,
+        "metavar": "DIR",
+        "help": "where results, tables and the store go (default: ./reports)",
+    },
+}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("grannfield", "GraNNField benchmarks")
-    group.addoption("--model", action="append", default=[], metavar="M", help="model name, `all`, checkpoint file or folder, or file.py:Class; "
-                    "several with commas or by repeating (default: schnet). A name takes its weights from REPORTS/checkpoints/NAME, "
-                    "else those shipped")  # fmt: skip
-    group.addoption("--material", action="append", default=[], metavar="X", help="formula or short name (default: all three)")
-    group.addoption("--reference", default="", metavar="NAME|PATH", help="reference to score against (default: the material's first); "
-                    "PATH: a references.toml, or a folder with <formula>/references.toml")  # fmt: skip
-    group.addoption("--split", choices=("windows", "random"), default="windows", help="test frames behind force MAE and energies; R² shows both")
-    group.addoption("--preset", choices=tuple(PRESETS), default="smoke", help="; ".join(f"{name}: {p.described}" for name, p in PRESETS.items()))
-    group.addoption("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    group.addoption("--seed", type=int, default=0, help="master seed of everything random (default: 0)")
-    group.addoption("--gate", action="store_true", help="fail on an unstable verdict, a failed run or an n/a")
-    group.addoption("--reports", type=Path, default=None, metavar="DIR", help="where results, tables and the store go (default: ./reports)")
+    for name, kwargs in OPTIONS.items():
+        group.addoption(f"--{name}", **kwargs)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "columns(*metrics): leaderboard columns that a benchmark fills")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Check the options before anything is collected: a wrong one is one line, not an error for each test."""
+    if any("benchmarks" in Path(argument.split("::")[0]).parts for argument in session.config.args):
+        _session(session.config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -57,7 +89,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     session = _session(metafunc.config)
     metafunc.parametrize("named", session.models, ids=[m.label for m in session.models], scope="session", indirect=True)
     if "material" in metafunc.fixturenames:
-        metafunc.parametrize("material", session.materials, ids=[m.formula for m in session.materials], scope="session", indirect=True)
+        metafunc.parametrize(
+            "material", session.materials, ids=[m.formula for m in session.materials], scope="session", indirect=True
+        )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """In this project's tests a warning is an error; a user's model may warn and still be scored."""
+    if item.get_closest_marker("columns"):
+        item.add_marker(pytest.mark.filterwarnings("default"))
 
 
 @dataclass
@@ -87,6 +127,15 @@ class Session:
             return reference_at(self.reference, material)
         return material.reference(self.reference)
 
+    def origin(self, named: Named, material: Material | None) -> dict[str, Any]:
+        """What stands behind one number: reference, weights, hardware, versions, date."""
+        behind: dict[str, Any] = provenance.stamp(self.bench.device)
+        if material is not None:
+            reference = self.data(material).reference
+            behind |= {"reference": reference.label, "reference_runs": {run.path.name: run.sha256 for run in reference.runs}}
+        behind["weights"] = self.results_of(named).model.get("identity", "")
+        return behind
+
     def results_of(self, named: Named) -> Results:
         """The results file a model's scores go to, with what is known of the model."""
         if named.label not in self.results:
@@ -97,9 +146,18 @@ class Session:
                 pass
             else:
                 model = subject.field
-                about |= {"name": model.name, "identity": subject.identity, "n_parameters": model.n_parameters, "symmetry": model.symmetry}
+                about |= {
+                    "name": model.name,
+                    "identity": subject.identity,
+                    "n_parameters": model.n_parameters,
+                    "symmetry": model.symmetry,
+                }
                 about |= {"conservative": model.conservative, "settings": model.settings, "provenance": model.provenance}
-                about["shipped"] = named.path is not None and named.path.parent.name == "checkpoints" and named.path.parent.parent.name == "grannfield"
+                about["shipped"] = (
+                    named.path is not None
+                    and named.path.parent.name == "checkpoints"
+                    and named.path.parent.parent.name == "grannfield"
+                )
             self.results[named.label] = continued(self.reports, Results(named.label, about, self.protocol))
         return self.results[named.label]
 
@@ -201,7 +259,9 @@ def data(material: Material, session: Session) -> ReferenceData:
 
 
 @pytest.fixture
-def predictions(subject: Callable[[], Subject], data: ReferenceData, session: Session, shown: Any) -> Callable[[str], Predictions]:
+def predictions(
+    subject: Callable[[], Subject], data: ReferenceData, session: Session, shown: Any
+) -> Callable[[str], Predictions]:
     """Energies and forces on the test frames of a split column, computed when called."""
 
     def make(column: Any) -> Predictions:
@@ -235,9 +295,9 @@ def score(request: pytest.FixtureRequest, named: Named, session: Session) -> Cal
         results = session.results_of(named)
         if reference is not None:
             label, own = reference
-            results.add_reference(_to_score(metric, label, formula, own, factor, "", {}))
+            results.add_reference(_to_score(metric, label, formula, own, factor, "", {}, session.origin(named, where)))
             parts["reference"] = own.value * factor if math.isfinite(own.value) else own.reason
-        made = _to_score(metric, named.label, formula, estimate, factor, verdict, parts)
+        made = _to_score(metric, named.label, formula, estimate, factor, verdict, parts, session.origin(named, where))
         request.node.user_properties.append((metric, made.text))
         _keep(session, named, made)
         if session.gate and (made.outcome != "number" or not ok):
@@ -247,13 +307,22 @@ def score(request: pytest.FixtureRequest, named: Named, session: Session) -> Cal
     return record
 
 
-def _to_score(metric: str, model: str, material: str, e: Estimate, factor: float, verdict: str, parts: dict[str, Any]) -> Score:
+def _to_score(
+    metric: str,
+    model: str,
+    material: str,
+    e: Estimate,
+    factor: float,
+    verdict: str,
+    parts: dict[str, Any],
+    origin: dict[str, Any],
+) -> Score:
     column = COLUMNS[metric]
     low, high = e.interval[0] * factor, e.interval[1] * factor
     bounded = math.isfinite(low) or math.isfinite(high)
     return Score(
         metric, model, material, e.value * factor, column.unit, column.better, e.n, (low, high) if bounded else None,
-        e.reason, e.detail, False, verdict, e.note, parts, provenance.stamp(),
+        e.reason, e.detail, False, verdict, e.note, parts, origin,
     )  # fmt: skip
 
 
@@ -269,14 +338,20 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """An n/a passes with its reason; an error fails and leaves its last line in the cell."""
     report = yield
     marker = item.get_closest_marker("columns")
-    if marker is None or call.excinfo is None or call.when == "teardown" or call.excinfo.errisinstance((pytest.fail.Exception, pytest.skip.Exception)):
+    if (
+        marker is None
+        or call.excinfo is None
+        or call.when == "teardown"
+        or call.excinfo.errisinstance((pytest.fail.Exception, pytest.skip.Exception))
+    ):
         return report
     problem = call.excinfo.value
     session = _session(item.config)
     params = item.callspec.params  # type: ignore[attr-defined]
     formula = params["material"].formula if "material" in params else item.get_closest_marker("columns").kwargs["on"]  # type: ignore[union-attr]
     for metric in marker.args:
-        common = {"metric": metric, "model": params["named"].label, "material": formula, "provenance": provenance.stamp()}
+        common = {"metric": metric, "model": params["named"].label, "material": formula}
+        common["provenance"] = session.origin(params["named"], params.get("material"))
         if isinstance(problem, NotAvailable):
             made = Score(**common, reason=problem.reason, detail=problem.detail)
         elif isinstance(problem, UnsupportedElement):
@@ -285,9 +360,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             made = Score(**common, reason=traceback.format_exception_only(problem)[-1].strip(), error=True)
         _keep(session, params["named"], made)
         item.user_properties.append((metric, made.text))
-    if isinstance(problem, (NotAvailable, UnsupportedElement)) and not session.gate:
-        report.outcome, report.longrepr = "passed", None
-        report.not_available = True
+    if isinstance(problem, (NotAvailable, UnsupportedElement)):
+        if session.gate:
+            report.longrepr = f"gate: {short(made)}"
+        else:
+            report.outcome, report.longrepr, report.not_available = "passed", None, True
     return report
 
 
@@ -308,6 +385,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         for row in leaderboard([one]).to_dict("records"):
             terminalreporter.write_line(f"{row.pop('model')} on {row.pop('material')}")
             for title, text in row.items():
-                if text:
+                if text != "not run":
                     terminalreporter.write_line(f"  {title:32s} {text}")
     terminalreporter.write_line(f"tables: {', '.join(str(p) for p in paths if p.suffix == '.md')}")

@@ -9,6 +9,8 @@ import pytest
 from grannfield.analysis.conductivity import conductivity
 from grannfield.analysis.diffusion import diffusion
 from grannfield.data.diffusion_analyzer import pymatgen_diffusivity
+from grannfield.harness import REASON_OF
+from grannfield.score import NotAvailable
 from grannfield.units import number
 
 
@@ -24,14 +26,22 @@ def of_reference(data):
 
 def of_runs(runs, material):
     """D of every run of the model; a run that failed before its production ends the matter."""
-    return [(run.temperature, measured(run.require_production(), material), run) for run in runs]
+    points = [(run.temperature, measured(run.require_production(), material), run) for run in runs]
+    for _, found, run in points:
+        if run.failure is not None and found.diffusivity_cm2_per_s.reason == "too short":
+            raise NotAvailable(REASON_OF[run.failure.cause], run.ending)  # short because it failed
+    return points
 
 
 def arrhenius(points, material):
     structure = material.structure
     ions = int((structure.z == number(material.mobile_ion)).sum())
     return conductivity(
-        [t for t, *_ in points], [d.diffusivity_cm2_per_s for _, d, *_ in points], ions, structure.volume, charge=material.mobile_charge
+        [t for t, *_ in points],
+        [d.diffusivity_cm2_per_s for _, d, *_ in points],
+        ions,
+        structure.volume,
+        charge=material.mobile_charge,
     )
 
 
@@ -45,7 +55,9 @@ def test_diffusivity(runs, data, score):
         "diffusivity",
         found.diffusivity_cm2_per_s,
         temperature_K=hottest,
-        pymatgen=pymatgen_diffusivity(run.production, data.material.mobile_ion, hottest) if not found.diffusivity_cm2_per_s.reason else None,
+        pymatgen=pymatgen_diffusivity(run.production, data.material.mobile_ion, hottest)
+        if not found.diffusivity_cm2_per_s.reason
+        else None,
         single_origin=parts_of(found.single_origin_cm2_per_s),
         along={axis: parts_of(e) for axis, e in found.along_cm2_per_s.items()},
         by_temperature={f"{t:g}": parts_of(d.diffusivity_cm2_per_s) for t, d, _ in points},
@@ -57,14 +69,22 @@ def test_diffusivity(runs, data, score):
 def test_activation_energy(runs, data, score):
     points = of_runs(runs(), data.material)
     own = arrhenius(of_reference(data), data.material).activation_energy
-    score("activation_energy", shortened(arrhenius(points, data.material).activation_energy, points), reference=(data.reference.label, own))
+    score(
+        "activation_energy",
+        shortened(arrhenius(points, data.material).activation_energy, points),
+        reference=(data.reference.label, own),
+    )
 
 
 @pytest.mark.columns("neg_log_sigma")
 def test_conductivity(runs, data, score):
     points = of_runs(runs(), data.material)
     own = arrhenius(of_reference(data), data.material).minus_log10_sigma
-    score("neg_log_sigma", shortened(arrhenius(points, data.material).minus_log10_sigma, points), reference=(data.reference.label, own))
+    score(
+        "neg_log_sigma",
+        shortened(arrhenius(points, data.material).minus_log10_sigma, points),
+        reference=(data.reference.label, own),
+    )
 
 
 def shortened(estimate, points):
@@ -74,4 +94,9 @@ def shortened(estimate, points):
 
 
 def parts_of(estimate):
-    return {"value": None if estimate.reason else estimate.value, "interval": list(estimate.interval), "n": estimate.n, "reason": estimate.reason}
+    return {
+        "value": None if estimate.reason else estimate.value,
+        "interval": list(estimate.interval),
+        "n": estimate.n,
+        "reason": estimate.reason,
+    }

@@ -23,10 +23,12 @@ def test_density_overlap(runs, data, score):
         found.append(compare_paths(density, data.reference_density(run.temperature)))
     if not found:
         raise NotAvailable("no reference", "at none of the temperatures run")
+    floor = mean([c.overlap_floor for c in found]).value
     score(
         "density_overlap",
         mean([c.overlap for c in found]),
-        floor=mean([c.overlap_floor for c in found]).value,
+        verdict=f"(reference's own halves {floor:.2f})",
+        floor=floor,
         jensen_shannon=mean([c.jensen_shannon for c in found]).value,
         jensen_shannon_floor=mean([c.jensen_shannon_floor for c in found]).value,
         outside_channels=mean([c.outside for c in found]).value,
@@ -48,4 +50,6 @@ def mean(estimates):
     if any(e.reason for e in estimates):
         return next(e for e in estimates if e.reason)
     low, high = (float(np.mean([e.interval[side] for e in estimates])) for side in (0, 1))
-    return Estimate(float(np.mean([e.value for e in estimates])), (low, high), sum(e.n for e in estimates), note=estimates[0].note)
+    return Estimate(
+        float(np.mean([e.value for e in estimates])), (low, high), sum(e.n for e in estimates), note=estimates[0].note
+    )

@@ -29,11 +29,16 @@ def test_rdf(runs, data, score):
     verdicts = [v for found in parts.values() for _, v in found]
     worst = max(verdicts, key=lambda v: v.mae / v.threshold)
     low, high = (float(np.mean([e.interval[side] for e in estimates])) for side in (0, 1))
-    mean = Estimate(float(np.mean([e.value for e in estimates])), (low, high), sum(e.n for e in estimates), note=f"production frames {RDF_INTERVAL:g} fs apart; {estimates[0].note}")
+    mean = Estimate(
+        float(np.mean([e.value for e in estimates])),
+        (low, high),
+        sum(e.n for e in estimates),
+        note=f"production frames {RDF_INTERVAL:g} fs apart; {estimates[0].note}",
+    )
     score(
         "rdf_mae",
         mean,
-        verdict=worst.label,
+        verdict=f"{worst.label} (worst {worst.mae:.3f}, limit {worst.threshold:.3f}, floor {worst.floor:.3f})",
         ok=worst.label == "stable",
         worst=worst.mae,
         floor=worst.floor,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +28,11 @@ class GraNNFieldCalculator(Calculator):
     True
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012  (ASE's name and type)
 
-    def __init__(self, field: ForceField | str | Path, device: str = "cpu", dtype: torch.dtype | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, field: ForceField | str | Path, device: str = "cpu", dtype: torch.dtype | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         loaded = field if isinstance(field, ForceField) else load(field)
         self.field = to_precision(loaded, dtype).to(device).eval()
@@ -38,6 +40,7 @@ class GraNNFieldCalculator(Calculator):
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         z, pbc = self.atoms.numbers, self.atoms.pbc
         self.field.require_elements(z)
         graph = neighbor_graph(z, self.atoms.positions, np.asarray(self.atoms.cell), self.field.cutoff, pbc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -48,7 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _command(commands: Any, name: str, run: Any, help_: str, **more: Any) -> argparse.ArgumentParser:
     parser = commands.add_parser(
-        name, help=help_, description=more.pop("description", help_), formatter_class=argparse.ArgumentDefaultsHelpFormatter, **more
+        name,
+        help=help_,
+        description=more.pop("description", help_),
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        **more,
     )
     parser.set_defaults(run=run)
     return parser
@@ -60,11 +65,17 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="budget of wall time, validation included")
     parser.add_argument("--material", default="LGPS", help="what to train on")
     parser.add_argument("--reference", default="", help="name of its reference (default: the first)")
-    parser.add_argument("--split", choices=("windows", "random"), default="windows", help="validation frames that choose the checkpoint")
+    parser.add_argument(
+        "--split", choices=("windows", "random"), default="windows", help="validation frames that choose the checkpoint"
+    )
     parser.add_argument("--validation-frames", type=int, default=60, help="at most so many; the paper's recipe takes all")
-    parser.add_argument("--recipe", choices=("default", "paper"), default="default", help="paper: EMA 0.999 from step 1, one validation per epoch")
+    parser.add_argument(
+        "--recipe", choices=("default", "paper"), default="default", help="paper: EMA 0.999 from step 1, one validation per epoch"
+    )
     parser.add_argument("--batch-size", type=int, help="frames in a step (default: the recipe's, 2)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a model setting, such as hidden_channels=64")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a model setting, such as hidden_channels=64"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches; the split keeps seed 0")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--out", type=Path, help="folder (default: reports/checkpoints/MODEL)")
@@ -100,7 +111,12 @@ def _train(options: argparse.Namespace) -> None:
     folder = options.out or Path("reports/checkpoints") / options.model
     if options.restart and folder.exists():
         shutil.rmtree(folder)
-    source = {"material": material.formula, "reference": reference.label, "training_data": training.sha256, "split": options.split}
+    source = {
+        "material": material.formula,
+        "reference": reference.label,
+        "training_data": training.sha256,
+        "split": options.split,
+    }
     print(f"{name}: {field.n_parameters:,} parameters; {len(training)} training and {len(validation)} validation frames of "
           f"{material.short} ({reference.label}); batch {recipe.batch_size}, recipe {recipe.name}, into {folder}")  # fmt: skip
     path = fit(
@@ -154,12 +170,17 @@ def _md(options: argparse.Namespace) -> None:
         device=options.device, folder=partial, label=f"{field.name} {material.short} {options.temperature:g} K",
     )  # fmt: skip
     for run, path in zip(runs, names, strict=True):
-        ended = f"stopped at {run.failure.time * 1e-3:.2f} ps: {run.failure.cause}, {run.failure.detail}" if run.failure else "complete"
+        ended = (
+            f"stopped at {run.failure.time * 1e-3:.2f} ps: {run.failure.cause}, {run.failure.detail}"
+            if run.failure
+            else "complete"
+        )
         if run.trajectory is not None:
             about = {"model": field.name, "seed": run.seed, "target_temperature": options.temperature, "ended": ended}
             write_trajectory(path, run.trajectory, about)
         frames = run.trajectory.n_frames if run.trajectory else 0
-        print(f"{path}: {frames} frames, {ended}; internal temperature {run.internal_temperature:.0f} K, centre of mass {run.drift:.2g} Å/ps")
+        moved = f"internal temperature {run.internal_temperature:.0f} K, centre of mass {run.drift:.2g} Å/ps"
+        print(f"{path}: {frames} frames, {ended}; {moved}")
     shutil.rmtree(partial)
 
 
@@ -180,10 +201,11 @@ def _bench(options: argparse.Namespace) -> int:
     if not (suite / "benchmarks").is_dir():
         suite = package.parent
     if not (suite / "benchmarks").is_dir():
-        raise FileNotFoundError(f"the benchmarks are neither in {package / 'suite'} nor in {package.parent}; install grannfield again")
-    arguments = [str(suite / "benchmarks"), f"--rootdir={suite}", f"--confcutdir={suite}", "-p", "no:cacheprovider", "-c", str(suite / "conftest.ini")]
-    arguments = arguments[:-2] + ["-c", "/dev/null"] + options.rest
-    return int(pytest.main([*arguments, "--help"] if options.help_options else arguments))
+        raise FileNotFoundError(
+            f"the benchmarks are neither in {package / 'suite'} nor in {package.parent}; install grannfield again"
+        )
+    fixed = [str(suite / "benchmarks"), f"--rootdir={suite}", f"--confcutdir={suite}", "-c", os.devnull, "-p", "no:cacheprovider"]
+    return int(pytest.main([*fixed, "--help"] if options.help_options else [*fixed, *options.rest]))
 
 
 def _add_report(commands: Any) -> None:
@@ -213,7 +235,9 @@ def _models(options: argparse.Namespace) -> None:
     rows = []
     for name, cls in registered().items():
         counts = [create(name, as_published=flag).n_parameters for flag in (False, True)]
-        rows.append([name, cls.symmetry, *(f"{count:,}" for count in counts), published.get(name, {}).get("parameters_million", "")])
+        rows.append(
+            [name, cls.symmetry, *(f"{count:,}" for count in counts), published.get(name, {}).get("parameters_million", "")]
+        )
     print(tabulate(rows, headers=["model", "symmetry", "parameters", "@published", "Table 1 (million)"], disable_numparse=True))
 
 
@@ -231,7 +255,9 @@ def _materials(options: argparse.Namespace) -> None:
         material = load_material(name)
         for reference in material.references:
             temperatures = ", ".join(f"{t:g}" for t in reference.temperatures)
-            rows.append([material.formula, material.short, len(material.structure.z), reference.name, reference.label, temperatures])
+            rows.append(
+                [material.formula, material.short, len(material.structure.z), reference.name, reference.label, temperatures]
+            )
     print(tabulate(rows, headers=["formula", "short", "atoms", "reference", "made by", "K"], disable_numparse=True))
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from grannfield import units
+from grannfield.files import write_atomically
 from grannfield.graph import AtomGraph, net_by_slot, sum_by_graph
 from grannfield.nn.scale import AtomicScale
 
@@ -133,8 +133,9 @@ def register(name: str) -> Callable[[type[ForceField]], type[ForceField]]:
     """Class decorator: make a force field known by name; its keyword defaults are the configuration of Table 1."""
 
     def add(cls: type[ForceField]) -> type[ForceField]:
-        if name in _REGISTRY and _REGISTRY[name].__qualname__ != cls.__qualname__:
-            raise ValueError(f"two models are registered as {name!r}: {_REGISTRY[name]} and {cls}")
+        other = _REGISTRY.get(name, cls)
+        if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):  # a file run twice replaces itself
+            raise ValueError(f"two models are registered as {name!r}: {other} and {cls}")
         _REGISTRY[name] = cls
         return cls
 
@@ -194,7 +195,8 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtyp
     """The force field of a checkpoint, in eval mode.
 
     FileNotFoundError for a missing file; CheckpointError, naming the file, for one that is truncated, is no GraNNField
-    checkpoint or comes from a later version. dtype sets the precision of the network (scale and shift stay double).
+    checkpoint or comes from a later version. dtype sets the precision of the network, by default that of the file (scale
+    and shift are always double).
     """
     from safetensors import SafetensorError, safe_open
 
@@ -207,17 +209,21 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtyp
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError, json.JSONDecodeError) as problem:
         raise CheckpointError(f"{path} cannot be read as a safetensors checkpoint ({problem}); it may be truncated") from problem
-    if header is None or "model" not in header:
+    if not isinstance(header, dict) or not {"format", "model", "settings"} <= set(header):
         raise CheckpointError(f"{path} is a safetensors file, but its header does not say which GraNNField model it holds")
     if header["format"] > FORMAT:
         raise CheckpointError(f"{path} has format {header['format']}; this version reads up to {FORMAT}: upgrade grannfield")
-    field = create(header["model"], **header["settings"])
     try:
-        field.load_state_dict(tensors)
+        field = create(header["model"], **header["settings"])
+    except ValueError as problem:
+        raise CheckpointError(f"{path} cannot be rebuilt: {problem}") from problem
+    weights = next((key for key, _ in field.named_parameters() if key in tensors), None)
+    try:
+        to_precision(field, None if weights is None else tensors[weights].dtype).load_state_dict(tensors)
     except RuntimeError as problem:
         raise CheckpointError(f"{path} does not fit {header['model']} {header['settings']}: {problem}") from problem
-    field.elements = None if header["elements"] is None else tuple(header["elements"])
-    field.provenance = header["provenance"]
+    field.elements = None if header.get("elements") is None else tuple(header["elements"])
+    field.provenance = header.get("provenance", {})
     return to_precision(field, dtype).to(device).eval()
 
 
@@ -228,18 +234,3 @@ def to_precision(field: ForceField, dtype: torch.dtype | None) -> ForceField:
         field.to(dtype)
         field.scale.to(torch.float64).load_state_dict(scale)
     return field
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a file so that a reader, or a kill, never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -24,9 +24,9 @@ class GraphSet:
     cell: Tensor
     """[M, 3, 3] Å."""
     neighbors: Tensor
-    """[M, N, K] int16."""
+    """[M, N, K], the smallest integer type that holds N."""
     shift: Tensor
-    """[M, N, K, 3] int8."""
+    """[M, N, K, 3], int8 unless an atom is more than 127 cells away."""
     mask: Tensor
     """[M, N, K]."""
     reverse: Tensor
@@ -65,11 +65,12 @@ class GraphSet:
         m, n = len(graphs), len(z)
         k = max(g.neighbors.shape[1] for g in graphs)
         n_pairs = max(len(g.pair_slots) for g in graphs)
+        index, crossed = _smallest(n), _smallest(max(int(g.shift.abs().max()) for g in graphs))
         own = torch.arange(n).view(n, 1)
         slots = torch.arange(n * k).view(n, k)
         arrays = {
-            "neighbors": own.expand(n, k).to(torch.int16).repeat(m, 1, 1),
-            "shift": torch.zeros(m, n, k, 3, dtype=torch.int8),
+            "neighbors": own.expand(n, k).to(index).repeat(m, 1, 1),
+            "shift": torch.zeros(m, n, k, 3, dtype=crossed),
             "mask": torch.zeros(m, n, k, dtype=torch.bool),
             "reverse": slots.to(torch.int32).repeat(m, 1, 1),
             "pair": torch.full((m, n, k), n_pairs, dtype=torch.int32),
@@ -79,8 +80,8 @@ class GraphSet:
         for f, g in enumerate(graphs):
             width, pairs = g.neighbors.shape[1], len(g.pair_slots)
             widen = lambda s, width=width: s // width * k + s % width  # noqa: E731
-            arrays["neighbors"][f, :, :width] = g.neighbors.to(torch.int16)
-            arrays["shift"][f, :, :width] = g.shift.to(torch.int8)
+            arrays["neighbors"][f, :, :width] = g.neighbors.to(index)
+            arrays["shift"][f, :, :width] = g.shift.to(crossed)
             arrays["mask"][f, :, :width] = g.mask
             arrays["reverse"][f, :, :width] = widen(g.reverse).to(torch.int32)
             arrays["pair"][f, :, :width] = torch.where(g.mask, g.pair, n_pairs).to(torch.int32)
@@ -93,14 +94,19 @@ class GraphSet:
             energy=torch.zeros(m, dtype=torch.float64) if energy is None else torch.tensor(np.asarray(energy, dtype=float)),
             forces=torch.zeros(m, n, 3, dtype=torch.float64) if forces is None else torch.tensor(np.asarray(forces, dtype=float)),
             cutoff=cutoff,
-            **arrays,
+            neighbors=arrays["neighbors"],
+            shift=arrays["shift"],
+            mask=arrays["mask"],
+            reverse=arrays["reverse"],
+            pair=arrays["pair"],
+            pair_slots=arrays["pair_slots"],
+            pair_mask=arrays["pair_mask"],
         )
 
     def to(self, device: str) -> GraphSet:
         """The whole set on a device."""
-        return GraphSet(
-            **{f.name: value.to(device) if torch.is_tensor(value := getattr(self, f.name)) else value for f in fields(self)}
-        )
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "cutoff"}
+        return GraphSet(**moved, cutoff=self.cutoff)
 
     def batch(self, frames: Tensor | np.ndarray | slice) -> AtomGraph:
         """Some frames as one graph, labels included."""
@@ -129,3 +135,8 @@ class GraphSet:
             energy=pick(self.energy),
             forces=pick(self.forces).view(b * n, 3),
         )
+
+
+def _smallest(largest: int) -> torch.dtype:
+    """The smallest integer type that holds a number."""
+    return next(dtype for dtype in (torch.int8, torch.int16, torch.int32, torch.int64) if largest <= torch.iinfo(dtype).max)

@@ -29,7 +29,8 @@ from grannfield.data.material import Material
 from grannfield.data.reference import Reference
 from grannfield.data.store import read_attributes, read_trajectory, write_trajectory
 from grannfield.data.symmetry import space_group_operations
-from grannfield.forcefield import ForceField, write_atomically
+from grannfield.files import locked, write_atomically
+from grannfield.forcefield import ForceField
 from grannfield.graphset import GraphSet
 from grannfield.md.simulate import EngineFailure, MDRun, Protocol, simulate
 from grannfield.plugin import Named, identity
@@ -67,7 +68,8 @@ class Preset:
     @property
     def described(self) -> str:
         kelvin = "all temperatures" if self.temperatures is None else "/".join(f"{t:g}" for t in self.temperatures) + " K"
-        return f"{self.test_frames} test frames, MD {self.length_ps:g} ps at {kelvin}, {self.replicas} run{'s' * (self.replicas > 1)} each"
+        runs = f"{self.replicas} run{'s' * (self.replicas > 1)} each"
+        return f"{self.test_frames} test frames, MD {self.length_ps:g} ps at {kelvin}, {runs}"
 
 
 PRESETS = {
@@ -230,7 +232,13 @@ class ReferenceData:
         ideal = self.material.structure
         centres = self.material.tetrahedra[0] if self.material.tetrahedra else ()
         return ion_density(
-            trajectory, number(self.material.mobile_ion), ideal.pos, ideal.cell, group.rotations, group.translations, centres=centres
+            trajectory,
+            number(self.material.mobile_ion),
+            ideal.pos,
+            ideal.cell,
+            group.rotations,
+            group.translations,
+            centres=centres,
         )
 
     def reference_density(self, temperature: float) -> IonDensity:
@@ -250,7 +258,8 @@ class Bench:
     def predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
         """Energies and forces on the test frames of one split column."""
         return self.once(
-            (subject.identity, data.material.formula, data.reference.name, column), lambda: self._predictions(subject, data, column)
+            (subject.identity, data.material.formula, data.reference.name, column),
+            lambda: self._predictions(subject, data, column),
         )
 
     def _predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
@@ -290,7 +299,8 @@ class Bench:
 
     def _simulated(self, subject: Subject, material: Material, protocol: Protocol) -> list[MDRun]:
         seeds = [
-            seed_for(self.seed, subject.named.label, material.formula, protocol.temperature, r, "md") for r in range(self.preset.replicas)
+            seed_for(self.seed, subject.named.label, material.formula, protocol.temperature, r, "md")
+            for r in range(self.preset.replicas)
         ]
         start = material.structure
         key = _hash(
@@ -298,14 +308,16 @@ class Bench:
             str(subject.field.dtype), provenance.code_hash(*MOTION_CODE),
         )  # fmt: skip
         folder = self.store / "md" / key
-        if (folder / "done.json").exists():
-            return stored_runs(folder, protocol)
         label = f"{subject.named.label} {material.short} {protocol.temperature:g} K"
-        runs = simulate(
-            subject.field, start.z, start.pos, start.cell, protocol, seeds, device=self.device, folder=folder / "partial", label=label
-        )
-        store_runs(folder, runs)
-        return runs
+        with locked(folder, wait=True):  # a second session waits for the first one's run instead of making it again
+            if not (folder / "done.json").exists():
+                runs = simulate(
+                    subject.field, start.z, start.pos, start.cell, protocol, seeds,
+                    device=self.device, folder=folder / "partial", label=label,
+                )  # fmt: skip
+                store_runs(folder, runs)
+            # Also a fresh run is read back: a number must not depend on whether it came from the store.
+            return stored_runs(folder, protocol)
 
 
 def test_frames(
@@ -316,7 +328,7 @@ def test_frames(
         kind = "held-out time windows" if column == "windows" else "random frames between training frames"
         return frames(data.material, data.reference, "test", column, limit), kind
     runs = [data.material.trajectory(run).production(data.reference.drop) for run in data.reference.runs]
-    labelled = [np.flatnonzero(run.labelled) for run in runs]
+    labelled = [np.flatnonzero(np.asarray(run.labelled)) for run in runs]
     everything = gather(runs, labelled)
     if len(everything) > limit:
         everything = everything[spread_indices(len(everything), limit, seed)]
@@ -363,7 +375,12 @@ def store_runs(folder: Path, runs: list[MDRun]) -> None:
     for r, run in enumerate(runs):
         if run.trajectory is not None:
             write_trajectory(folder / f"run-{r}.h5", run.trajectory, {"seed": run.seed})
-        note = {"seed": run.seed, "seconds": run.seconds, "drift": run.drift, "failure": None if run.failure is None else asdict(run.failure)}
+        note = {
+            "seed": run.seed,
+            "seconds": run.seconds,
+            "drift": run.drift,
+            "failure": None if run.failure is None else asdict(run.failure),
+        }
         note["internal_temperature"] = run.internal_temperature if np.isfinite(run.internal_temperature) else None
         notes.append(note)
     write_atomically(folder / "done.json", json.dumps(notes, indent=1))

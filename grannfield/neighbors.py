@@ -51,7 +51,8 @@ def neighbor_graph(
     if max_neighbors is not None and n_pairs:
         length = np.linalg.norm(pos[j] + shift @ cell - pos[i], axis=1)
         keep = np.sort(np.lexsort((length, i))[_rank_in_row(np.sort(i), len(pos)) < max_neighbors])
-        i, j, shift, partner = i[keep], j[keep], shift[keep], None
+        i, j, shift = i[keep], j[keep], shift[keep]
+        partner = _partners(i, j, shift)
     return _assemble(z, pos, cell, pbc, cutoff, i, j, shift, partner, capacity, energy, forces)
 
 
@@ -67,7 +68,8 @@ def graph_from_edges(
 ) -> AtomGraph:
     """The graph of given directed edges: i [E] centres, j [E] neighbours, shift [E,3] lattice vectors crossed."""
     z, pos, cell, pbc = _checked(z, pos, cell, cutoff, pbc)
-    return _assemble(z, pos, cell, pbc, cutoff, np.asarray(i), np.asarray(j), np.asarray(shift, float), None, None, None, None)
+    i, j, shift = np.asarray(i), np.asarray(j), np.asarray(shift, float)
+    return _assemble(z, pos, cell, pbc, cutoff, i, j, shift, _partners(i, j, shift), None, None, None)
 
 
 def half_list(pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -233,13 +235,12 @@ def _assemble(
     i: np.ndarray,
     j: np.ndarray,
     shift: np.ndarray,
-    partner: np.ndarray | None,
+    partner: np.ndarray,
     capacity: int | None,
     energy: float | None,
     forces: np.ndarray | None,
 ) -> AtomGraph:
     n, e = len(z), len(i)
-    partner = _partners(i, j, shift) if partner is None else partner
     order = np.argsort(i, kind="stable")
     rank = np.empty(e, np.int64)
     rank[order] = _rank_in_row(i[order], n)

@@ -39,6 +39,8 @@ def find(spec: str, checkpoints: Path = Path("reports/checkpoints")) -> Named:
     ModelNotFound says what was looked for and where.
     """
     stem, colon, cls = spec.rpartition(":")
+    if spec.endswith((".py", ".py:")):
+        raise ModelNotFound(f"--model {spec}: which class of the file? Write {spec.rstrip(':')}:Class")
     if colon and stem.endswith(".py"):
         if not Path(stem).is_file():
             raise ModelNotFound(f"--model {spec}: there is no file {stem}")
@@ -48,12 +50,16 @@ def find(spec: str, checkpoints: Path = Path("reports/checkpoints")) -> Named:
         for path in (own, shipped):
             if path.is_file():
                 return Named(spec, spec, path)
-        raise ModelNotFound(f"--model {spec}: no weights in {own}, and none are shipped; make some: grannfield train {spec} --minutes 5")
+        raise ModelNotFound(
+            f"--model {spec}: no weights in {own}, and none are shipped; make some: grannfield train {spec} --minutes 5"
+        )
     path = Path(spec)
     if path.is_dir():
         path = path / "best.safetensors"
+        if not path.is_file():
+            raise ModelNotFound(f"--model {spec}: the folder holds no best.safetensors")
     if path.is_file():
-        return Named(spec, path.parent.name if path.name == "best.safetensors" else path.stem, path)
+        return Named(spec, path.resolve().parent.name if path.name == "best.safetensors" else path.stem, path)
     raise ModelNotFound(
         f"--model {spec}: neither a model ({', '.join(registered())}), nor a checkpoint file or folder, nor file.py:Class"
     )
@@ -70,11 +76,16 @@ def open_model(named: Named) -> ForceField:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    cls: Any = getattr(module, named.cls, None)
-    if not (inspect.isclass(cls) and issubclass(cls, ForceField)):
-        found = [key for key, value in vars(module).items() if inspect.isclass(value) and issubclass(value, ForceField) and value is not ForceField]
-        raise ModelNotFound(f"{named.path} has no ForceField called {named.cls}; it has {', '.join(found) or 'none'}")
-    field: ForceField = cls()
+    found: Any = getattr(module, named.cls, None)
+    if not (inspect.isclass(found) and issubclass(found, ForceField)):
+        there = [
+            key
+            for key, value in vars(module).items()
+            if inspect.isclass(value) and issubclass(value, ForceField) and value is not ForceField
+        ]
+        raise ModelNotFound(f"{named.path} has no ForceField called {named.cls}; it has {', '.join(there) or 'none'}")
+    make: Any = found
+    field: ForceField = make()
     return field.eval()
 
 

@@ -22,7 +22,7 @@ class _Lines:
         now = time.monotonic()
         if now - self.printed > self.every_s:
             self.printed = now
-            left = (now - self.start) * (self.total / self.done - 1) if self.done else float("inf")
+            left = max(0.0, (now - self.start) * (self.total / self.done - 1)) if self.done else float("inf")
             done, total = f"{self.done:.0f}", f"{self.total:.0f}"
             print(f"{self.label}: {done}/{total} {self.unit}, {left:.0f} s left {self.extra}", file=sys.stderr, flush=True)
 
@@ -41,6 +41,13 @@ def progress(total: float, label: str, unit: str) -> Iterator[Any]:
     except ImportError:
         yield _Lines(total, label, unit)
         return
+
+    class Bar(tqdm):
+        """A last step or validation may go past the total, where tqdm has no percentage to show and fails."""
+
+        def update(self, amount: float = 1) -> bool | None:
+            return super().update(min(amount, self.total - self.n))
+
     layout = "{desc} {percentage:3.0f}%|{bar:20}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}] {postfix}"
-    with tqdm(total=total, desc=label, unit=unit, bar_format=layout, leave=False) as bar:
+    with Bar(total=total, desc=label, unit=unit, bar_format=layout, leave=False) as bar:
         yield bar

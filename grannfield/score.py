@@ -66,7 +66,8 @@ class Score:
         if self.outcome == "error":
             return f"ERROR: {self.reason}"
         if self.outcome == "n/a":
-            return f"n/a: {self.reason}" + (f" ({self.detail})" if self.detail else "")
+            bound = f", at most {significant(self.interval[1])}" if self.interval and math.isfinite(self.interval[1]) else ""
+            return f"n/a: {self.reason}{bound}" + (f" ({self.detail})" if self.detail else "")
         low_high = "" if self.interval is None else f" [{significant(self.interval[0])}, {significant(self.interval[1])}]"
         verdict = f" {self.verdict}" if self.verdict else ""
         return f"{significant(self.value)}{low_high} (n={self.n}){verdict}"

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grannfield.forcefield import ForceField, create, registered
+from grannfield.forcefield import ForceField, create, registered, to_precision
 from grannfield.graph import AtomGraph, collate
 from grannfield.neighbors import graph_from_edges, neighbor_graph
 
@@ -84,7 +84,7 @@ def parity_field(path: Path, dtype: torch.dtype = torch.float64) -> ForceField:
     missing = sorted(key for key in set(current) - set(state) if not key.startswith("scale."))
     if missing:
         raise ValueError(f"{path.name} lacks weights that {name} needs: {', '.join(missing)}")
-    field = field.to(dtype)
+    field = to_precision(field, dtype)
     field.load_state_dict({key: state[key].reshape(current[key].shape) if key in state else current[key] for key in current})
     return field.eval()
 

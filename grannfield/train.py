@@ -8,7 +8,6 @@ force components, both in units of one scale, the rms training force component. 
 from __future__ import annotations
 
 import csv
-import fcntl
 import io
 import json
 import math
@@ -25,7 +24,8 @@ from torch import Tensor
 
 from grannfield import forcefield, provenance
 from grannfield.data.dataset import FrameSet
-from grannfield.forcefield import ForceField, write_atomically
+from grannfield.files import FolderBusy, locked, write_atomically
+from grannfield.forcefield import ForceField
 from grannfield.graphset import GraphSet
 from grannfield.progress import progress
 
@@ -88,9 +88,13 @@ def fit(
     validation, not the preparation of the data. `source` is kept in the checkpoint (data, split). TrainingError when the
     folder belongs to another training or another process, or the loss becomes NaN.
     """
+    if not budget_s > 0 or (max_steps is not None and max_steps < 1):
+        raise TrainingError(f"a budget of {budget_s:g} s and {max_steps} steps leaves nothing to train for")
+    if field.name not in forcefield.registered():
+        raise TrainingError(f"{field.name} is not a registered model, so no checkpoint could say how to rebuild it; use `create`")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder):
+    with _held(folder):
         identity = _identity(field, train, validation, recipe, seed)
         _claim(folder, identity)
         if not (folder / "last.safetensors").exists():
@@ -99,15 +103,27 @@ def fit(
         field.to(device).train()
         trainer = _Trainer(field, folder, recipe, seed, budget_s, source or {}, len(train))
         trainer.resume()
-        if trainer.finished(max_steps):
+        if trainer.finished(max_steps) and trainer.validated_here:
             return folder / "best.safetensors"
         sets = [GraphSet.build(s.z, s.pos, s.cell, field.cutoff, s.energy, s.forces).to(device) for s in (train, validation)]
         try:
             trainer.run(*sets, max_steps)
         except KeyboardInterrupt:
-            trainer.keep()
+            if trainer.whole:
+                trainer.keep()
             raise
+        trainer.state_totals()
     return folder / "best.safetensors"
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The folder for this process alone; TrainingError when another one trains in it."""
+    try:
+        with locked(folder):
+            yield
+    except FolderBusy as problem:
+        raise TrainingError(str(problem)) from problem
 
 
 class _Trainer:
@@ -127,10 +143,27 @@ class _Trainer:
         self.plateau = math.inf
         self.curve: list[dict[str, float]] = []
         self.running: list[float] = []
+        self.whole = True
+        """False while weights, averages and counters belong to different steps."""
 
     @property
     def samples(self) -> int:
-        return self.step * self.recipe.batch_size
+        """Frames seen, with repetition; a set smaller than the batch is taken whole at every step."""
+        return self.step * min(self.recipe.batch_size, self.n_train)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches in one permutation of the training frames."""
+        return max(1, self.n_train // self.recipe.batch_size)
+
+    @property
+    def validated_step(self) -> int:
+        """Step of the last validation, 0 before the first."""
+        return int(self.curve[-1]["step"]) if self.curve else 0
+
+    @property
+    def validated_here(self) -> bool:
+        return self.validated_step == self.step > 0
 
     def finished(self, max_steps: int | None) -> bool:
         """Whether the budget is spent, or the learning rate has reached its floor under the paper's rule."""
@@ -142,21 +175,24 @@ class _Trainer:
         between = max(1.0, self.budget_s / 20)
         with progress(self.budget_s, f"training {self.field.name}", "s") as bar:
             bar.update(self.seconds)
-            while not self.finished(max_steps):
-                loss = self._step(train)
-                now = time.monotonic() - start
-                bar.update(now - self.seconds)
-                self.seconds = now
-                self.running.append(loss)
-                if self.recipe.validate_every_epoch:
-                    due = self.samples // self.n_train > (self.samples - self.recipe.batch_size) // self.n_train
-                else:
-                    due = self.seconds - self.validated_at >= between
-                if due or self.finished(max_steps):
+            while not (self.finished(max_steps) and self.validated_here):
+                if not self.finished(max_steps):
+                    loss = self._step(train)
+                    now = time.monotonic() - start
+                    bar.update(now - self.seconds)
+                    self.seconds = now
+                    self.running.append(loss)
+                if self._due(between) or self.finished(max_steps):
                     self._validate(validation)
                     self.seconds = self.validated_at = time.monotonic() - start
                     self.keep()
                     bar.set_postfix_str(f"force MAE {self.curve[-1]['force_mae'] * 1e3:.0f} meV/Å", refresh=False)
+
+    def _due(self, between: float) -> bool:
+        """Whether it is time to validate: `between` seconds, or an epoch, after the last time."""
+        if self.recipe.validate_every_epoch:
+            return self.step // self.steps_per_epoch > self.validated_step // self.steps_per_epoch
+        return self.seconds - self.validated_at >= between
 
     def _step(self, train: GraphSet) -> float:
         graph = train.batch(self._frames(self.step))
@@ -171,23 +207,31 @@ class _Trainer:
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimizer.step()
-        self.step += 1
-        decay = self.recipe.decay(self.step)
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.values()), list(self.weights.values()), 1 - decay)
+        with self._indivisible(), torch.no_grad():
+            self.optimizer.step()
+            self.step += 1
+            torch._foreach_lerp_(list(self.ema.values()), list(self.weights.values()), 1 - self.recipe.decay(self.step))
         return value
 
     def _frames(self, step: int) -> np.ndarray:
         """Frames of a step: each epoch is a permutation that depends on the seed and the epoch alone."""
-        per_epoch = max(1, self.n_train // self.recipe.batch_size)
-        epoch, position = divmod(step, per_epoch)
+        epoch, position = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,))).permutation(self.n_train)
         return order[position * self.recipe.batch_size : (position + 1) * self.recipe.batch_size]
 
     def _validate(self, validation: GraphSet) -> None:
         with self._averaged():
             errors = evaluate(self.field, validation)
+        if not math.isfinite(errors["loss"]):
+            raise TrainingError(
+                f"the validation loss of {self.field.name} is {errors['loss']} after step {self.step}; the last good state is in "
+                f"{self.folder}: lower the learning rate, or look for wrong labels"
+            )
+        with self._indivisible():
+            self._record(errors)
+
+    def _record(self, errors: dict[str, float]) -> None:
+        """Learning rate, learning curve and, after an improvement, the checkpoint."""
         improved = errors["loss"] < self.best
         lr = self.optimizer.param_groups[0]["lr"]
         if errors["loss"] < self.plateau * (1 - 1e-4):
@@ -232,17 +276,22 @@ class _Trainer:
     def _averaged(self) -> Iterator[None]:
         """The field with its EMA weights, in eval mode."""
         raw = {name: p.detach().clone() for name, p in self.weights.items()}
-        with torch.no_grad():
-            for name, p in self.weights.items():
-                p.copy_(self.ema[name])
+        with self._indivisible(), torch.no_grad():
+            torch._foreach_copy_(list(self.weights.values()), list(self.ema.values()))
         self.field.eval()
         try:
             yield
         finally:
-            with torch.no_grad():
-                for name, p in self.weights.items():
-                    p.copy_(raw[name])
+            with self._indivisible(), torch.no_grad():
+                torch._foreach_copy_(list(self.weights.values()), list(raw.values()))
             self.field.train()
+
+    @contextmanager
+    def _indivisible(self) -> Iterator[None]:
+        """What an interruption may not cut in two: the state is `whole` again only when all of it is done."""
+        before, self.whole = self.whole, False
+        yield
+        self.whole = before
 
     def keep(self) -> None:
         """Write everything needed to go on, and the learning curve."""
@@ -267,8 +316,28 @@ class _Trainer:
         packed = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         write_atomically(self.folder / "last.safetensors", save(packed, metadata={"training": json.dumps(numbers)}))
         write_atomically(self.folder / "curve.csv", _csv(self.curve))
-        totals = {"seconds": self.seconds, "steps": self.step, "samples": self.samples, "epochs": self.samples / self.n_train}
-        write_atomically(self.folder / "train.json", json.dumps({**totals, "best": self.best, **self._story({})}, indent=1))
+        write_atomically(self.folder / "train.json", json.dumps({"best_loss": self.best if self.curve else None, **self._story({})}, indent=1))
+
+    @property
+    def totals(self) -> dict[str, float]:
+        """What the whole budget bought, beyond the best checkpoint."""
+        epochs = self.samples / self.n_train
+        per_second = self.samples / max(self.seconds, 1e-9)
+        numbers = {
+            "seconds": self.seconds,
+            "steps": self.step,
+            "samples": self.samples,
+            "epochs": epochs,
+            "samples_per_s": per_second,
+        }
+        return {key: round(value, 3) for key, value in numbers.items()}
+
+    def state_totals(self) -> None:
+        """Tell the finished checkpoint what the whole budget bought: Table 1 counts epochs within the budget."""
+        path = self.folder / "best.safetensors"
+        best = forcefield.load(path)
+        best.provenance["whole_budget"] = self.totals
+        forcefield.save(best, path)
 
     def resume(self) -> None:
         """Go on from last.safetensors, if there is one."""
@@ -283,6 +352,8 @@ class _Trainer:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as problem:
             raise TrainingError(f"{path} cannot be read ({problem}); delete {self.folder} to start again") from problem
+        if numbers["curve"] and not (self.folder / "best.safetensors").exists():
+            raise TrainingError(f"{self.folder} has lost its best.safetensors; delete the folder to start again")
         self.field.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("field.")})
         device = next(iter(self.weights.values())).device
         self.ema = {name: tensors[f"ema.{name}"].to(device) for name in self.ema}
@@ -321,17 +392,6 @@ def evaluate(field: ForceField, graphs: GraphSet, batch_size: int = 8) -> dict[s
         "force_mae": float((pushed - graphs.forces).abs().mean()),
         "force_r2": float(1 - residual / total),
     }
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for this process alone; TrainingError when another one has it."""
-    with open(folder / ".lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as problem:
-            raise TrainingError(f"another process is working in {folder}; wait for it, or choose another folder") from problem
-        yield
 
 
 def _identity(field: ForceField, train: FrameSet, validation: FrameSet, recipe: Recipe, seed: int) -> dict[str, Any]:

@@ -185,7 +185,13 @@ def test_graph_from_edges_equals_the_search() -> None:
     graph = neighbor_graph(np.ones(8), rng.uniform(0, 5, (8, 3)), 5 * np.eye(3), 4.0)
     i, k = graph.mask.nonzero(as_tuple=True)
     again = graph_from_edges(
-        graph.z.numpy(), graph.pos.numpy(), graph.cell[0].numpy(), 4.0, i.numpy(), graph.neighbors[i, k].numpy(), graph.shift[i, k].numpy()
+        graph.z.numpy(),
+        graph.pos.numpy(),
+        graph.cell[0].numpy(),
+        4.0,
+        i.numpy(),
+        graph.neighbors[i, k].numpy(),
+        graph.shift[i, k].numpy(),
     )
     assert again.symmetric and edges(again) == edges(graph)
     check_layout(again)

@@ -25,6 +25,12 @@ def pymatgen_diffusivity(production: Trajectory, mobile: str, temperature: float
     )
     displacements = np.asarray(production.pos[1:] - production.pos[0], dtype=float).transpose(1, 0, 2)
     analyzer = DiffusionAnalyzer(
-        structure, displacements, mobile, temperature, time_step=production.timestep, step_skip=1, smoothed=False
+        structure,
+        displacements,
+        mobile,
+        temperature,
+        time_step=production.timestep,  # type: ignore[arg-type]  # annotated as int, used as a number
+        step_skip=1,
+        smoothed=False,
     )
     return float(analyzer.diffusivity)

@@ -153,15 +153,11 @@ def _broken_frame(path: Path) -> int:
 def _check_frame(path: Path, index: int, atoms: Any, z: np.ndarray) -> None:
     if not np.array_equal(atoms.numbers, z):
         if sorted(atoms.numbers) == sorted(z):
-            raise TrajectoryError(
-                f"{path}: frame {index} lists its atoms in another order than frame 0; sort them alike"
-            )
+            raise TrajectoryError(f"{path}: frame {index} lists its atoms in another order than frame 0; sort them alike")
         found, first = formula(atoms.numbers), formula(z)
         raise TrajectoryError(f"{path}: frame {index} holds {found}, frame 0 {first}; split the file by composition")
     if abs(np.linalg.det(atoms.cell.array)) < 1e-3:
-        raise TrajectoryError(
-            f'{path}: frame {index} has no cell; its second line needs Lattice="ax ay az bx .. cz" in Å'
-        )
+        raise TrajectoryError(f'{path}: frame {index} has no cell; its second line needs Lattice="ax ay az bx .. cz" in Å')
     if not np.isfinite(atoms.positions).all():
         raise TrajectoryError(f"{path}: frame {index} holds NaN or infinite positions; cut the file there")
 

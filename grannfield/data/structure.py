@@ -84,6 +84,4 @@ def structure_from_cif(path: str | Path) -> Structure:
     crystal = PymatgenStructure.from_file(str(path))
     if not crystal.is_ordered:
         raise StructureError(f"{path}: some sites are partly occupied; choose an ordered model of it first")
-    return Structure(
-        z=np.array(crystal.atomic_numbers), pos=np.array(crystal.cart_coords), cell=np.array(crystal.lattice.matrix)
-    )
+    return Structure(z=np.array(crystal.atomic_numbers), pos=np.array(crystal.cart_coords), cell=np.array(crystal.lattice.matrix))

@@ -36,9 +36,7 @@ class Evaluate:
 
     def __call__(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         if self.fixed:
-            graph = brute_force(
-                self.z, pos, self.cell, self.field.cutoff, self.pbc, capacity=self.capacity, images=self.images
-            )
+            graph = brute_force(self.z, pos, self.cell, self.field.cutoff, self.pbc, capacity=self.capacity, images=self.images)
             assert graph.overflow is not None
             self.overflow = graph.overflow
         else:

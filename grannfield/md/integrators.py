@@ -32,7 +32,7 @@ def velocity_verlet(state: MDState, evaluate: Evaluate, timestep: float) -> MDSt
 
 
 def nose_hoover(state: MDState, evaluate: Evaluate, timestep: float, temperature: Tensor | float, damping: float) -> MDState:
-    """One NVT step with a Nosé-Hoover chain (Martyna, Klein & Tuckerman, 10.1063/1.463940; splitting of 10.1080/00268979600100761).
+    """One NVT step with a Nosé-Hoover chain (10.1063/1.463940, splitting of 10.1080/00268979600100761).
 
     temperature in K (a number or [R]), damping in fs: the chain's masses are Q_1 = g k T damping² and Q_j = k T damping², as
     LAMMPS' `fix nvt`. The momentum of the centre of mass is left alone.

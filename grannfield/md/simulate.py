@@ -10,7 +10,8 @@ import hashlib
 import io
 import json
 import time
-from dataclasses import asdict, dataclass, field as item
+from dataclasses import asdict, dataclass
+from dataclasses import field as item
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,8 @@ import numpy as np
 import torch
 
 from grannfield import units
-from grannfield.forcefield import ForceField, weights_hash, write_atomically
+from grannfield.files import write_atomically
+from grannfield.forcefield import ForceField, weights_hash
 from grannfield.md.evaluate import Evaluate
 from grannfield.md.integrators import evaluated, nose_hoover, rescale, velocity_verlet
 from grannfield.md.state import MDState, drift_velocity, initial_state, kinetic_temperature
@@ -60,7 +62,7 @@ class Protocol:
             raise ValueError(f"ramp {self.ramp!r} fs must not be negative and drop {self.drop!r} must be in [0, 1)")
         if round(self.interval / self.timestep) < 1 or round(self.length / self.interval) < 1:
             raise ValueError(
-                f"frames every {self.interval:g} fs do not fit a time step of {self.timestep:g} fs and a length of {self.length:g} fs"
+                f"frames every {self.interval:g} fs do not fit steps of {self.timestep:g} fs and a length of {self.length:g} fs"
             )
 
     @property
@@ -165,13 +167,14 @@ def simulate(
             bar.update(n * protocol.timestep * 1e-3)
             bar.set_postfix_str(f"{float(kinetic_temperature(state).mean()):.0f} K", refresh=False)
     pieces.write(state, watch, step, time.monotonic() - start)
-    runs = [_finished(r, seed, frames, state, watch, protocol, (time.monotonic() - start) / len(seeds)) for r, seed in enumerate(seeds)]
+    runs = [
+        _finished(r, seed, frames, state, watch, protocol, (time.monotonic() - start) / len(seeds))
+        for r, seed in enumerate(seeds)
+    ]
     return [MDRun(**{**vars(run), "provenance": {"identity": identity, "device": device}}) for run in runs]
 
 
-def advance(
-    state: MDState, watch: Watch, evaluate: Evaluate, protocol: Protocol, step: int, n: int
-) -> tuple[MDState, Watch]:
+def advance(state: MDState, watch: Watch, evaluate: Evaluate, protocol: Protocol, step: int, n: int) -> tuple[MDState, Watch]:
     """n steps from step number `step`: velocity scaling in the ramp, the protocol's ensemble after it."""
     for now in range(step + 1, step + n + 1):
         target = protocol.target(now)
@@ -282,7 +285,8 @@ class _Pieces:
         arrays |= {f"state.{key}": value.cpu().numpy() for key, value in vars(state).items()}
         arrays |= {f"watch.{key}": value.cpu().numpy() for key, value in vars(watch).items()}
         buffer = io.BytesIO()
-        np.savez(buffer, step=step, spent=spent, **arrays)
+        arrays |= {"step": np.array(step), "spent": np.array(spent)}
+        np.savez(buffer, allow_pickle=False, **arrays)
         write_atomically(self.folder / f"{step:09d}.npz", buffer.getvalue())
         self.written, self.step = len(self.frames), step
 

@@ -79,4 +79,6 @@ class Watch:
 def keep_failed_still(alive: Tensor, new: MDState, old: MDState) -> MDState:
     """The new state, with replicas that have failed left where they were before the failing step."""
     pick = lambda a, b: torch.where(alive.view(-1, *[1] * (a.dim() - 1)), a, b)  # noqa: E731
-    return new.moved(**{key: pick(getattr(new, key), getattr(old, key)) for key in ("pos", "vel", "energy", "forces", "xi", "v_xi")})
+    return new.moved(
+        **{key: pick(getattr(new, key), getattr(old, key)) for key in ("pos", "vel", "energy", "forces", "xi", "v_xi")}
+    )

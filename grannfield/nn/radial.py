@@ -14,6 +14,9 @@ class GaussianBasis(nn.Module):
     [...] Å -> [..., n]. With `trainable` the centres and the one width c are parameters, else constants.
     """
 
+    centers: Tensor
+    coeff: Tensor
+
     def __init__(self, n: int, cutoff: float, trainable: bool = False) -> None:
         super().__init__()
         centers = torch.linspace(0.0, cutoff, n, dtype=torch.float64)

@@ -17,6 +17,11 @@ class AtomicScale(nn.Module):
     the training data (`fit`), identity until then.
     """
 
+    scale: Tensor
+    """[] eV/Å (and eV)."""
+    shift: Tensor
+    """[119] eV, by atomic number."""
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("scale", torch.ones((), dtype=torch.float64))

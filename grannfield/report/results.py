@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from grannfield.forcefield import write_atomically
+from grannfield.files import write_atomically
 from grannfield.score import Score
 
 FORMAT = 1

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from tabulate import tabulate
 
-from grannfield.forcefield import write_atomically
+from grannfield.files import write_atomically
 from grannfield.report import paper
 from grannfield.report.columns import COLUMNS
 from grannfield.report.results import Results, all_results
@@ -65,14 +65,20 @@ def leaderboard(results: list[Results], metrics: tuple[str, ...] = tuple(COLUMNS
     rows = []
     for one in results:
         for material in one.materials:
-            row = {"model": one.label, "material": material}
+            row = {"model": one.label, "material": material, "reference": reference_of(one, material)}
             for metric in metrics:
                 score = one.scores.get((metric, material))
-                row[heading(metric)] = "" if score is None else score.text
+                elsewhere = COLUMNS[metric].measured_on
+                absent = f"n/a: measured on {elsewhere}" if elsewhere not in ("", material) else "not run"
+                row[COLUMNS[metric].heading] = absent if score is None else score.text
             rows.append(row)
-    frame = pd.DataFrame(rows)
-    # ns/day is measured on one material only: an empty column for the others says nothing.
-    return frame.loc[:, [c for c in frame.columns if (frame[c] != "").any()]]
+    return pd.DataFrame(rows)
+
+
+def reference_of(one: Results, material: str) -> str:
+    """What made the reference that a model was scored against on a material; a surrogate is called one."""
+    labels = {s.provenance.get("reference", "") for (_, where), s in one.scores.items() if where == material}
+    return ", ".join(sorted(labels - {""}))
 
 
 def table1(results: list[Results]) -> pd.DataFrame:
@@ -82,6 +88,7 @@ def table1(results: list[Results]) -> pd.DataFrame:
         model, story = one.model, one.model.get("provenance") or {}
         theirs = published.get(str(model.get("name", "")).partition("@")[0], {})
         speed = one.scores.get(("ns_per_day", "Li10GeP2S12"))
+        whole = story.get("whole_budget", story)
         budget = f"{story['budget_s'] / 60:g} min" if "budget_s" in story else "unknown"
         rows.append(
             {
@@ -89,9 +96,11 @@ def table1(results: list[Results]) -> pd.DataFrame:
                 "symmetry": model.get("symmetry", ""),
                 "parameters (million)": f"{model.get('n_parameters', 0) / 1e6:.2f}",
                 "published ": theirs.get("parameters_million", ""),
-                "epochs": f"{story['epochs']:g} of {story['training_frames']} frames in {budget}" if "epochs" in story else "unknown",
+                "epochs": f"{whole['epochs']:.3g} of {story['training_frames']} frames in {budget}"
+                if "epochs" in whole
+                else "unknown",
                 "published (10 h, 30,000 frames)": theirs.get("epochs_in_10h", ""),
-                "samples/s": significant(story["samples_per_s"]) if "samples_per_s" in story else "unknown",
+                "samples/s": significant(whole["samples_per_s"]) if "samples_per_s" in whole else "unknown",
                 "trained on": story.get("hardware", "unknown"),
                 "ns/day": "" if speed is None else speed.text,
                 "published ns/day (RTX 4090)": theirs.get("md_ns_per_day", ""),
@@ -112,7 +121,9 @@ def table2(results: list[Results]) -> pd.DataFrame:
             row[material] = next((s.text for s in found if s is not None and s.model == label), "")
             row[f"{material} published"] = ""
         rows.append(row)
-    rows.append({"model": "AIMD (paper)"} | {m: "" for m in materials} | {f"{m} published": published["AIMD"][m] for m in materials})
+    rows.append(
+        {"model": "AIMD (paper)"} | {m: "" for m in materials} | {f"{m} published": published["AIMD"][m] for m in materials}
+    )
     for one in results:
         theirs = published.get(str(one.model.get("name", "")).partition("@")[0], {})
         row = {"model": one.label}
@@ -125,36 +136,37 @@ def table2(results: list[Results]) -> pd.DataFrame:
     return pd.DataFrame(rows)[order]
 
 
-def heading(metric: str) -> str:
-    """Title, unit and direction of a column."""
-    column = COLUMNS[metric]
-    arrow = {"higher": " ↑", "lower": " ↓"}.get(column.better, "")
-    return f"{column.title}{f' ({column.unit})' if column.unit else ''}{arrow}"
-
-
 def header(results: list[Results]) -> str:
     """What the numbers rest on: weights, reference, protocol and hardware of each model."""
     lines = []
     for one in results:
         story, protocol = one.model.get("provenance") or {}, one.protocol
-        trained = "origin of the weights unknown"
-        if "seconds" in story:
-            trained = (
-                f"trained {story['seconds'] / 60:.3g} of {story['budget_s'] / 60:g} min on {story['material']} "
-                f"({story['reference']}), {story['steps']} steps of {story['recipe']['batch_size']}, {story['samples_per_s']:.3g} "
-                f"samples/s on {story['hardware']}"
-            )
-        lines.append(f"- **{one.label}** (weights `{one.model.get('identity', '')[:10]}`{', shipped with the package' if one.model.get('shipped') else ''}): {trained}")
-        lines.append(f"  - scored with preset `{protocol.get('preset')}`: {protocol.get('described')}; {protocol.get('hardware')}; seed {protocol.get('seed')}")
-    references = sorted({score.model for one in results for score in one.reference.values()})
-    lines.append("- Reference: " + "; ".join(references) + "." + (" A surrogate is a published machine-learned potential, not AIMD: errors are errors against it." if any(r.startswith("surrogate") for r in references) else ""))
+        shipped = ", shipped with the package" if one.model.get("shipped") else ""
+        lines.append(f"- **{one.label}** (weights `{one.model.get('identity', '')[:10]}`{shipped}): {training(story)}")
+        scored = f"preset `{protocol.get('preset')}`: {protocol.get('described')}; {protocol.get('hardware')}"
+        lines.append(f"  - scored with {scored}; seed {protocol.get('seed')}")
+    references = sorted({reference_of(one, material) for one in results for material in one.materials} - {""})
+    lines.append(f"- Reference: {'; '.join(references)}.")
+    if any(label.startswith("surrogate") for label in references):
+        lines[-1] += " A surrogate is a published machine-learned potential, not AIMD: errors against it are errors against it."
     return "\n".join(lines)
+
+
+def training(story: dict[str, Any]) -> str:
+    """How weights came to be, in a line."""
+    if "seconds" not in story:
+        return "origin of the weights unknown"
+    return (
+        f"best of {story['budget_s'] / 60:g} min of training, after {story['seconds'] / 60:.3g} min, {story['steps']} steps of "
+        f"{story['recipe']['batch_size']}, on {story['material']} ({story['reference']}), {story['samples_per_s']:.3g} samples/s "
+        f"on {story['hardware']}"
+    )
 
 
 def legend() -> str:
     """What each column means."""
-    lines = ["", "Brackets are 95% intervals (speed: quartiles), n is the sample size. `n/a` gives the reason why the physics gave no number.", ""]
-    return "\n".join(lines + [f"- **{column.title}**: {column.about}" for column in COLUMNS.values()]) + "\n"
+    head = "Brackets are 95% intervals (speed: quartiles), n is the sample size. `n/a` says why the physics gave no number."
+    return "\n".join(["", head, "", *(f"- **{column.title}**: {column.about}" for column in COLUMNS.values())]) + "\n"
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -174,4 +186,6 @@ def _into_readme(path: Path, results: list[Results]) -> Path:
 
 def short(score: Score) -> str:
     """A cell as the terminal shows it."""
-    return f"{COLUMNS[score.metric].title} of {score.model} on {score.material}: {score.text} {COLUMNS[score.metric].unit}".strip()
+    return (
+        f"{COLUMNS[score.metric].title} of {score.model} on {score.material}: {score.text} {COLUMNS[score.metric].unit}".strip()
+    )

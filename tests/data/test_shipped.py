@@ -13,9 +13,7 @@ from grannfield.data.symmetry import SymmetryError, space_group_operations
 from grannfield.trajectory import heights
 
 SHIPPED = [read_material(path) for path in sorted(datasets_folder().glob("*/material.toml"))]
-RUNS = [
-    pytest.param(m, r, run, id=f"{m.formula}-{run.path.stem}") for m in SHIPPED for r in m.references for run in r.runs
-]
+RUNS = [pytest.param(m, r, run, id=f"{m.formula}-{run.path.stem}") for m in SHIPPED for r in m.references for run in r.runs]
 each_material = pytest.mark.parametrize("material", SHIPPED, ids=lambda material: material.formula)
 
 

@@ -76,7 +76,7 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.
     class Killed(BaseException):
         pass
 
-    for steps in (40, 130, 180):
+    for steps in (40, 100):
         calls = 0
 
         def counting(*args: object, real=module.nose_hoover, limit: int = steps, **kwargs: object) -> object:
@@ -86,11 +86,10 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.
                 raise Killed
             return real(*args, **kwargs)
 
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             patch.setattr(module, "nose_hoover", counting)
-            simulate(LennardJones(), *argon(), SHORT, [1, 2], folder=tmp_path)
-        if steps == 130:
-            break
+            with pytest.raises(Killed):
+                simulate(LennardJones(), *argon(), SHORT, [1, 2], folder=tmp_path)
     again = simulate(LennardJones(), *argon(), SHORT, [1, 2], folder=tmp_path)
     for a, b in zip(whole, again, strict=True):
         assert a.trajectory is not None and b.trajectory is not None
@@ -130,7 +129,7 @@ def test_unknown_element_is_refused_before_the_first_step() -> None:
 
 @pytest.mark.parametrize("change", [{"temperature": 0.0}, {"length": -1.0}, {"drop": 1.0}, {"interval": 0.5, "timestep": 2.0}])
 def test_impossible_protocols_are_refused(change: dict) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"must be|must not be|do not fit"):
         Protocol(**({"temperature": 300.0} | change))
 
 
