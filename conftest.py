@@ -21,7 +21,7 @@ from grannfield.analysis.uncertainty import Estimate
 from grannfield.data.material import Material, load_material, materials, reference_at
 from grannfield.data.reference import Reference
 from grannfield.forcefield import UnsupportedElement, registered
-from grannfield.harness import PRESETS, Bench, Once, Predictions, ReferenceData, ScoredRun, Subject
+from grannfield.harness import OPTIONS, PRESETS, Bench, Once, Predictions, ReferenceData, ScoredRun, Subject
 from grannfield.plugin import ModelNotFound, Named, find, open_model
 from grannfield.report.columns import COLUMNS
 from grannfield.report.results import Results, continued
@@ -29,42 +29,6 @@ from grannfield.report.tables import leaderboard, ranked, short, write_reports
 from grannfield.score import NotAvailable, Score
 
 SESSION = pytest.StashKey["Session"]()
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "model": {
-        "action": "append",
-        "default": [],
-        "metavar": "M",
-        "help": "model name, `all`, checkpoint file or folder, or file.py:Class; several with commas or by repeating (default: "
-        "schnet). A name takes its weights from REPORTS/checkpoints/NAME, else those shipped",
-    },
-    "material": {"action": "append", "default": [], "metavar": "X", "help": "formula or short name (default: all three)"},
-    "reference": {
-        "default": "",
-        "metavar": "NAME|PATH",
-        "help": "reference to score against (default: the material's first); PATH: a references.toml, or a folder with "
-        "<formula>/references.toml",
-    },
-    "split": {
-        "choices": ("windows", "random"),
-        "default": "windows",
-        "help": "test frames behind force MAE and energies; R² shows both (default: windows)",
-    },
-    "preset": {
-        "choices": tuple(PRESETS),
-        "default": "smoke",
-        "help": "; ".join(f"{name}: {preset.described}" for name, preset in PRESETS.items()) + " (default: smoke)",
-    },
-    "device": {"default": "cpu", "help": "cpu or cuda (default: cpu)"},
-    "seed": {"type": int, "default": 0, "help": "master seed of everything random (default: 0)"},
-    "gate": {"action": "store_true", "help": "fail on an unstable verdict, a failed run or an n/a"},
-    "reports": {
-        "type": Path,
-        "default": None,
-        "metavar": "DIR",
-        "help": "where results, tables and the store go (default: ./reports)",
-    },
-}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -179,8 +143,17 @@ def _session(config: pytest.Config) -> Session:
     if twice:
         raise pytest.UsageError(f"two models would both be called {', '.join(sorted(twice))}; rename one file or folder")
     stamp = provenance.stamp(device)
-    protocol = {"preset": preset.name, "described": preset.described, "seed": option("--seed"), "split": option("--split"),
-                "device": device, "hardware": stamp["hardware"], "reference": option("--reference")}  # fmt: skip
+    protocol = {
+        "preset": preset.name,
+        "described": preset.described,
+        "ramp_ps": preset.ramp_ps,
+        "length_ps": preset.length_ps,
+        "seed": option("--seed"),
+        "split": option("--split"),
+        "reference": option("--reference"),
+        "device": device,
+        "hardware": stamp["hardware"],
+    }
     bench = Bench(preset, option("--seed"), device, reports / "store")
     config.stash[SESSION] = Session(
         reports, bench, models, chosen, option("--reference"), option("--split"), option("--gate"), protocol

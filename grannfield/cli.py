@@ -185,27 +185,39 @@ def _md(options: argparse.Namespace) -> None:
 
 
 def _add_bench(commands: Any) -> None:
-    parser = _command(
-        commands, "bench", _bench, "run the benchmarks; same options as `pytest benchmarks/`",
-        description="Run the packaged benchmarks with pytest. All options of `pytest benchmarks/` apply: --model, --material, "
-        "--reference, --split, --preset, --device, --seed, --gate, --reports; `grannfield bench --help-options` explains them.",
-    )  # fmt: skip
-    parser.add_argument("--help-options", action="store_true", help="explain the benchmark options and stop")
+    parser = commands.add_parser("bench", help="run the benchmarks; same options as `pytest benchmarks/`", add_help=False)
+    parser.add_argument("-h", "--help", action="store_true", dest="teach")
+    parser.set_defaults(run=_bench)
 
 
 def _bench(options: argparse.Namespace) -> int:
+    if options.teach:
+        return _teach_bench()
     import pytest
 
     package = Path(__file__).resolve().parent
-    suite = package / "suite"
-    if not (suite / "benchmarks").is_dir():
-        suite = package.parent
+    suite = package / "suite" if (package / "suite").is_dir() else package.parent
     if not (suite / "benchmarks").is_dir():
         raise FileNotFoundError(
             f"the benchmarks are neither in {package / 'suite'} nor in {package.parent}; install grannfield again"
         )
     fixed = [str(suite / "benchmarks"), f"--rootdir={suite}", f"--confcutdir={suite}", "-c", os.devnull, "-p", "no:cacheprovider"]
-    return int(pytest.main([*fixed, "--help"] if options.help_options else [*fixed, *options.rest]))
+    return int(pytest.main([*fixed, *options.rest]))
+
+
+def _teach_bench() -> int:
+    from grannfield.harness import OPTIONS
+
+    parser = argparse.ArgumentParser(
+        prog="grannfield bench",
+        description="Score models on all materials and write reports/leaderboard.md. The same suite as `pytest benchmarks/` in a "
+        "clone; pytest's own options (-k, -x, -q, ...) apply as well.",
+        epilog="example: grannfield bench --preset smoke --model schnet --material Li3PS4",
+    )
+    for name, keywords in OPTIONS.items():
+        parser.add_argument(f"--{name}", **keywords)
+    parser.print_help()
+    return 0
 
 
 def _add_report(commands: Any) -> None:

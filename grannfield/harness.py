@@ -69,7 +69,8 @@ class Preset:
     def described(self) -> str:
         kelvin = "all temperatures" if self.temperatures is None else "/".join(f"{t:g}" for t in self.temperatures) + " K"
         runs = f"{self.replicas} run{'s' * (self.replicas > 1)} each"
-        return f"{self.test_frames} test frames, MD {self.length_ps:g} ps at {kelvin}, {runs}"
+        lengths = f"MD {self.length_ps:g} ps (30% equilibration) after a ramp of {self.ramp_ps:g} ps"
+        return f"{self.test_frames} test frames, {lengths} at {kelvin}, {runs}"
 
 
 PRESETS = {
@@ -77,6 +78,44 @@ PRESETS = {
     "quick": Preset("quick", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 2, batch=16),
     "paper": Preset("paper", 2000, None, 50.0, 5.0, 6, steps_per_round=100, batch=30),
 }
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "model": {
+        "action": "append",
+        "default": [],
+        "metavar": "M",
+        "help": "model name, `all`, checkpoint file or folder, or file.py:Class; several with commas or by repeating (default: "
+        "schnet). A name takes its weights from REPORTS/checkpoints/NAME, else those shipped",
+    },
+    "material": {"action": "append", "default": [], "metavar": "X", "help": "formula or short name (default: all three)"},
+    "reference": {
+        "default": "",
+        "metavar": "NAME|PATH",
+        "help": "reference to score against (default: the material's first); PATH: a references.toml, or a folder with "
+        "<formula>/references.toml",
+    },
+    "split": {
+        "choices": ("windows", "random"),
+        "default": "windows",
+        "help": "test frames behind force MAE and energies; R² shows both (default: windows)",
+    },
+    "preset": {
+        "choices": tuple(PRESETS),
+        "default": "smoke",
+        "help": "; ".join(f"{name}: {p.described}".replace("%", "%%") for name, p in PRESETS.items()) + " (default: smoke)",
+    },
+    "device": {"default": "cpu", "help": "cpu or cuda (default: cpu)"},
+    "seed": {"type": int, "default": 0, "help": "master seed of everything random (default: 0)"},
+    "gate": {"action": "store_true", "help": "fail on an unstable verdict, a failed run or an n/a"},
+    "reports": {
+        "type": Path,
+        "default": None,
+        "metavar": "DIR",
+        "help": "where results, tables and the store go (default: ./reports)",
+    },
+}
+"""Options of `pytest benchmarks/` and `grannfield bench`, as argparse takes them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -332,7 +371,11 @@ def test_frames(
     everything = gather(runs, labelled)
     if len(everything) > limit:
         everything = everything[spread_indices(len(everything), limit, seed)]
-    return everything, "production frames of a material not trained on"
+    known = "material" in subject.field.provenance
+    return (
+        everything,
+        f"production frames; {'a material not trained on' if known else 'what the model was trained on is not known'}",
+    )
 
 
 test_frames.__test__ = False  # type: ignore[attr-defined]  # pytest: its name begins like a test's

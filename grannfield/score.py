@@ -73,10 +73,8 @@ class Score:
         return f"{significant(self.value)}{low_high} (n={self.n}){verdict}"
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary; NaN becomes None."""
-        values = asdict(self)
-        values["value"] = self.value if math.isfinite(self.value) else None
-        values["interval"] = None if self.interval is None else [x if math.isfinite(x) else None for x in self.interval]
+        """A JSON-ready dictionary; NaN and infinity become None."""
+        values: dict[str, Any] = _finite(asdict(self))
         return values
 
     @classmethod
@@ -87,6 +85,14 @@ class Score:
             low, high = values["interval"]
             values["interval"] = (-math.inf if low is None else low, math.inf if high is None else high)
         return cls(**values)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def significant(x: float, digits: int = 3) -> str:

@@ -316,7 +316,9 @@ class _Trainer:
         packed = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
         write_atomically(self.folder / "last.safetensors", save(packed, metadata={"training": json.dumps(numbers)}))
         write_atomically(self.folder / "curve.csv", _csv(self.curve))
-        write_atomically(self.folder / "train.json", json.dumps({"best_loss": self.best if self.curve else None, **self._story({})}, indent=1))
+        write_atomically(
+            self.folder / "train.json", json.dumps({"best_loss": self.best if self.curve else None, **self._story({})}, indent=1)
+        )
 
     @property
     def totals(self) -> dict[str, float]:

@@ -124,6 +124,30 @@ def test_an_explosion_is_a_result_and_enters_no_other_number(toys: Path, tmp_pat
     assert gated.returncode == 1
 
 
+def test_a_reference_of_ones_own(toys: Path, tmp_path: Path) -> None:
+    """--reference takes a folder with <formula>/references.toml; the table names what made it."""
+    own = tmp_path / "mine" / "Li3PS4"
+    own.mkdir(parents=True)
+    shipped = REPOSITORY / "datasets" / "Li3PS4" / "material.toml"
+    block = shipped.read_text().split("[[reference]]")[1].split("[[reference.run]]")
+    text = (
+        "[[reference]]"
+        + block[0].replace('"surrogate"', '"aimd"').replace("SevenNet-0 (11Jul2024)", "PBE")
+        + "[[reference.run]]"
+        + block[1]
+    )
+    (own / "references.toml").write_text(text)
+    file = "surrogate-sevennet-0_1000K.h5"
+    (own / file).write_bytes((shipped.parent / file).read_bytes())
+    arguments = ("--model", f"{toys}:Springs", "--material", "Li3PS4", "-k", "force_mae")
+    done = bench(tmp_path / "reports", *arguments, "--reference", str(tmp_path / "mine"))
+    assert done.returncode == 0, done.stdout
+    assert "AIMD: PBE" in (tmp_path / "reports" / "leaderboard.md").read_text()
+    (own / file).write_bytes(b"damaged")
+    broken = bench(tmp_path / "again", *arguments, "--reference", str(tmp_path / "mine"))
+    assert broken.returncode == 1 and "references.toml" in cells(tmp_path / "again", "Springs")["force_mae", "Li3PS4"]["reason"]
+
+
 def test_stored_runs_are_not_made_again_and_cells_add_up(toys: Path, tmp_path: Path) -> None:
     arguments = ("--model", f"{toys}:Springs", "--material", "Li3PS4")
     assert bench(tmp_path, *arguments, "-k", "survival").returncode == 0

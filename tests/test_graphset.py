@@ -74,7 +74,9 @@ def test_padding_is_inert() -> None:
     assert torch.equal(graph.reverse[~graph.mask], slots[~graph.mask])
     assert (graph.pair[~graph.mask] == len(graph.pair_slots)).all() and (graph.pair[graph.mask] < len(graph.pair_slots)).all()
     vectors = graph.edge_vectors()
-    assert torch.equal(vectors[~graph.mask], torch.tensor([CUTOFF, 0, 0], dtype=torch.float64).expand(int((~graph.mask).sum()), 3))
+    assert torch.equal(
+        vectors[~graph.mask], torch.tensor([CUTOFF, 0, 0], dtype=torch.float64).expand(int((~graph.mask).sum()), 3)
+    )
     torch.testing.assert_close(vectors.view(-1, 3)[graph.reverse[graph.mask]], -vectors[graph.mask])
     real = graph.pair_slots[graph.pair_mask]
     assert torch.equal(graph.reverse.view(-1)[real[:, 0]], real[:, 1])

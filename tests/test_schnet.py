@@ -71,7 +71,9 @@ def test_parity_sees_a_wrong_weight(tmp_path: Path) -> None:
     assert max(max(pair) for pair in parity(tmp_path / "schnet.npz").values()) > 1e-8
 
 
-@pytest.mark.parametrize(("name", "message"), [("lacks", "lacks weights"), ("more", "no place for"), ("mlp", "does not begin with")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("lacks", "lacks weights"), ("more", "no place for"), ("mlp", "does not begin with")]
+)
 def test_parity_files_that_do_not_fit_are_named(tmp_path: Path, name: str, message: str) -> None:
     with np.load(PARITY, allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files if name != "lacks" or key != "w/head1.b"}
@@ -118,7 +120,9 @@ def as_pyg(field: ForceField, edges: Any) -> Any:
     pairs = [(theirs.embedding, ours["embedding"]), (theirs.lin1, ours["head0"]), (theirs.lin2, ours["head1"])]
     for n, block in enumerate(theirs.interactions):
         layers = (block.mlp[0], block.mlp[2], block.conv.lin1, block.conv.lin2, block.lin)
-        pairs += zip(layers, (ours[f"interactions.{n}.{key}"] for key in ("filter0", "filter1", "in2f", "f2out", "out")), strict=True)
+        pairs += zip(
+            layers, (ours[f"interactions.{n}.{key}"] for key in ("filter0", "filter1", "in2f", "f2out", "out")), strict=True
+        )
     for to, source in pairs:
         to.load_state_dict(source.state_dict())
     theirs.distance_expansion.offset = field.rbf.centers
@@ -149,7 +153,9 @@ def test_same_as_pytorch_geometric(cap: int | None) -> None:
     pytest.importorskip("torch_geometric")
     field = small()
     cells = (SKEWED, np.diag([6.0, 7.0, 5.5]))
-    graph = collate([neighbor_graph(*atoms(n, n, cell), CUTOFF, max_neighbors=cap) for n, cell in zip((4, 9), cells, strict=True)])
+    graph = collate(
+        [neighbor_graph(*atoms(n, n, cell), CUTOFF, max_neighbors=cap) for n, cell in zip((4, 9), cells, strict=True)]
+    )
     assert graph.symmetric == (cap is None)
     if cap is None:
         assert (graph.neighbors == torch.arange(13).view(-1, 1))[graph.mask].any(), "no atom is its own neighbour"

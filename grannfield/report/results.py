@@ -57,7 +57,7 @@ class Results:
             "scores": [self.scores[key].to_dict() for key in sorted(self.scores)],
             "reference": [self.reference[key].to_dict() for key in sorted(self.reference)],
         }
-        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
+        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n")
         return path
 
 

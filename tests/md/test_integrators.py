@@ -44,6 +44,28 @@ def test_nve_energy_error_falls_as_the_timestep_squared() -> None:
     assert errors[1] / errors[2] == pytest.approx(4, rel=0.15)
 
 
+def test_velocity_verlet_moves_atoms_as_ase_does() -> None:
+    """Same start, same steps, other code: units and algorithm agree."""
+    from ase import Atoms
+    from ase import units as ase_units
+    from ase.md.verlet import VelocityVerlet
+
+    from grannfield.calculator import GraNNFieldCalculator
+
+    state, evaluate = started(60.0, [1])
+    atoms = Atoms(numbers=state.z.numpy(), positions=state.pos[0].numpy(), cell=state.cell[0].numpy(), pbc=True)
+    atoms.set_masses(state.mass[:, 0].numpy())
+    atoms.set_velocities(state.vel[0].numpy() / ase_units.fs)
+    atoms.calc = GraNNFieldCalculator(LennardJones())
+    with VelocityVerlet(atoms, 4.0 * ase_units.fs) as dynamics:
+        dynamics.run(50)
+    for _ in range(50):
+        state = velocity_verlet(state, evaluate, 4.0)
+    # ASE's constants are CODATA 2014, ours 2018: they differ by 2e-8.
+    np.testing.assert_allclose(state.pos[0].numpy(), atoms.positions, atol=1e-6)
+    assert float(state.energy[0]) == pytest.approx(atoms.get_potential_energy(), abs=1e-8)
+
+
 def test_velocity_verlet_is_reversible() -> None:
     start, evaluate = started(60.0, [1])
     state = start
