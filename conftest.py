@@ -48,7 +48,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "named" not in metafunc.fixturenames:
+    if not any(metafunc.definition.iter_markers("columns")):
         return
     session = _session(metafunc.config)
     metafunc.parametrize("named", session.models, ids=[m.label for m in session.models], scope="session", indirect=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from grannfield.analysis.rdf import half_floor, mae_from_reference, radial_distribution, verdict
+from grannfield.analysis.rdf import half_floor, mae_from_reference, radial_distribution, rdf_mae, verdict
 from grannfield.analysis.uncertainty import Estimate
 from grannfield.harness import RDF_INTERVAL
 from grannfield.score import NotAvailable
+from grannfield.units import number
 
 
 @pytest.mark.columns("rdf_mae")
@@ -25,8 +28,8 @@ def test_rdf(runs, data, score):
             missing = reason
     if not parts:
         raise missing or NotAvailable("too short", "no run")
-    estimates = [e for found in parts.values() for e, _ in found]
-    verdicts = [v for found in parts.values() for _, v in found]
+    estimates = [e for found in parts.values() for e, _, _ in found]
+    verdicts = [v for found in parts.values() for _, v, _ in found]
     worst = max(verdicts, key=lambda v: v.mae / v.threshold)
     low, high = (float(np.mean([e.interval[side] for e in estimates])) for side in (0, 1))
     mean = Estimate(
@@ -45,14 +48,16 @@ def test_rdf(runs, data, score):
         threshold=worst.threshold,
         paper_threshold=0.02,
         evidence=worst.detail,
-        by_temperature={f"{t:g}": [e.value for e, _ in found] for t, found in parts.items()},
+        by_temperature={f"{t:g}": [e.value for e, _, _ in found] for t, found in parts.items()},
+        by_pair={
+            pair: float(np.mean([p[pair] for found in parts.values() for *_, p in found]))
+            for pair in next(iter(parts.values()))[0][2]
+        },
     )
 
 
 def judge(run, data):
-    """MAE and verdict of one run; a run with a failure is never stable."""
-    from dataclasses import replace
-
+    """MAE and verdict of one run, and the MAE of each pair of species; a run with a failure is never stable."""
     scored = radial_distribution(run.require_production().every(RDF_INTERVAL))
     reference = data.distribution(run.temperature)
     mae = mae_from_reference(scored, reference)
@@ -60,4 +65,5 @@ def judge(run, data):
     found = verdict(mae.value, floor.value, getattr(run.failure, "cause", "") == "fusion", scored, reference)
     if run.failure is not None and found.label == "stable":
         found = replace(found, label=run.failure.cause, detail=run.ending)
-    return mae, found
+    pairs = {f"{a}-{b}": tuple(sorted((number(a), number(b)))) for a, b in data.material.rdf_pairs}
+    return mae, found, {name: rdf_mae(scored.mean(pair), reference.mean(pair)) for name, pair in pairs.items()}

@@ -114,7 +114,10 @@ class ForceField(nn.Module):
             edge_vec.requires_grad_()
             atomic = self.scale(self(graph.z, graph, edge_vec), graph.z)
             energy = sum_by_graph(atomic, graph)
-            (by_vector,) = torch.autograd.grad(energy.sum(), edge_vec, create_graph=create_graph)
+            if energy.requires_grad:
+                (by_vector,) = torch.autograd.grad(energy.sum(), edge_vec, create_graph=create_graph, materialize_grads=True)
+            else:  # an energy that does not depend on the positions: no force
+                by_vector = torch.zeros_like(edge_vec)
         virial = None
         if stress:
             outer = torch.einsum("nka,nkb->nab", edge_vec, by_vector)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import sys
@@ -70,7 +71,7 @@ def open_model(named: Named) -> ForceField:
     assert named.path is not None
     if not named.cls:
         return load(named.path)
-    name = f"grannfield_user_{named.path.stem}"
+    name = f"grannfield_user_{hashlib.sha256(str(named.path.resolve()).encode()).hexdigest()[:12]}"
     spec = importlib.util.spec_from_file_location(name, named.path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -96,7 +97,5 @@ def resolve(spec: str, checkpoints: Path = Path("reports/checkpoints")) -> Force
 
 def identity(field: ForceField, named: Named) -> str:
     """Hash of a force field's weights and settings, and for a user's class of its file."""
-    import hashlib
-
     own = named.path.read_bytes() if named.path is not None and named.cls else b""
     return hashlib.sha256(weights_hash(field).encode() + own).hexdigest()

@@ -103,15 +103,16 @@ def fit(
         field.to(device).train()
         trainer = _Trainer(field, folder, recipe, seed, budget_s, source or {}, len(train))
         trainer.resume()
-        if trainer.finished(max_steps) and trainer.validated_here:
-            return folder / "best.safetensors"
-        sets = [GraphSet.build(s.z, s.pos, s.cell, field.cutoff, s.energy, s.forces).to(device) for s in (train, validation)]
-        try:
-            trainer.run(*sets, max_steps)
-        except KeyboardInterrupt:
-            if trainer.whole:
-                trainer.keep()
-            raise
+        if not (trainer.finished(max_steps) and trainer.validated_here):
+            known, unseen = (
+                GraphSet.build(s.z, s.pos, s.cell, field.cutoff, s.energy, s.forces).to(device) for s in (train, validation)
+            )
+            try:
+                trainer.run(known, unseen, max_steps)
+            except KeyboardInterrupt:
+                if trainer.whole:
+                    trainer.keep()
+                raise
         trainer.state_totals()
     return folder / "best.safetensors"
 

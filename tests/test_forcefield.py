@@ -101,9 +101,10 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         def fails(*args: object) -> None:
             raise OSError("no space left on device")
 
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        with monkeypatch.context() as patch:
             patch.setattr(files.os, step, fails)
-            save(small(2), path)
+            with pytest.raises(OSError, match="no space"):
+                save(small(2), path)
         assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
     save(small(2), path)
     assert path.read_bytes() != before
@@ -196,7 +197,7 @@ def test_create_names_what_there_is() -> None:
 
 
 def test_unsupported_elements_are_named() -> None:
-    with pytest.raises(UnsupportedElement, match="^schnet does not know O, Ge; it knows Li, S$"):
+    with pytest.raises(UnsupportedElement, match=r"^schnet does not know O, Ge; it knows Li, S$"):
         small().require_elements(np.array([3, 32, 8, 16, 8]))
     small().require_elements(np.array([16, 3]))
     LennardJones().require_elements(np.array([1, 92]))
@@ -328,3 +329,19 @@ def test_lennard_jones_is_smooth_at_switch_and_cutoff() -> None:
     assert abs(dimer(field, field.cutoff - 1e-3)[1]) < 1e-7
     for r in (field.cutoff + gap, 9.0):
         assert dimer(field, r) == (0.0, 0.0)
+
+
+def test_an_energy_that_does_not_depend_on_positions_has_no_force() -> None:
+    class Constant(ForceField):
+        def __init__(self, touches: bool) -> None:
+            super().__init__(cutoff=3.0)
+            self.touches = touches
+
+        def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> Tensor:
+            return torch.ones(len(z), dtype=edge_vec.dtype) + (0.0 * edge_vec.sum() if self.touches else 0.0)
+
+    graph = neighbor_graph(np.ones(4), np.random.default_rng(0).uniform(0, 4, (4, 3)), 4 * np.eye(3), 3.0)
+    for touches in (False, True):
+        prediction = Constant(touches).predict(graph, stress=True)
+        assert float(prediction.energy[0]) == 4.0 and prediction.stress is not None
+        assert not prediction.forces.any() and not prediction.stress.any()

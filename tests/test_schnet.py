@@ -201,7 +201,7 @@ def test_rotation_translation_wrapping_and_permutation() -> None:
     here = field.predict(neighbor_graph(z, pos, cell, CUTOFF))
     cases = {
         "rotation": ((z, pos @ rotation, cell @ rotation), here.forces @ torch.tensor(rotation)),
-        "translation": ((z, pos + [1.7, -12.3, 0.4], cell), here.forces),
+        "translation": ((z, pos + np.array([1.7, -12.3, 0.4]), cell), here.forces),
         "wrapping": ((z, pos + moved, cell), here.forces),
         "permutation": ((z[order], pos[order], cell), here.forces[order]),
     }
