@@ -10,7 +10,6 @@ import math
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +17,17 @@ import pytest
 
 from grannfield import provenance
 from grannfield.analysis.uncertainty import Estimate
-from grannfield.data.material import Material, load_material, materials, reference_at
-from grannfield.data.reference import Reference
+from grannfield.data.material import Material, load_material, materials
 from grannfield.forcefield import UnsupportedElement, registered
-from grannfield.harness import OPTIONS, PRESETS, Bench, Once, Predictions, ReferenceData, ScoredRun, Subject
-from grannfield.plugin import ModelNotFound, Named, find, open_model
-from grannfield.report.columns import COLUMNS
-from grannfield.report.results import Results, continued
+from grannfield.harness import Bench, Predictions, ReferenceData, Subject
+from grannfield.plugin import ModelNotFound, Named, find
+from grannfield.presets import OPTIONS, PRESETS
 from grannfield.report.tables import leaderboard, ranked, short, write_reports
+from grannfield.runs import ScoredRun
 from grannfield.score import NotAvailable, Score
+from grannfield.session import Session, to_score
 
-SESSION = pytest.StashKey["Session"]()
+SESSION = pytest.StashKey[Session]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,68 +61,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """In this project's tests a warning is an error; a user's model may warn and still be scored."""
     if item.get_closest_marker("columns"):
         item.add_marker(pytest.mark.filterwarnings("default"))
-
-
-@dataclass
-class Session:
-    """Everything one benchmark session shares."""
-
-    reports: Path
-    bench: Bench
-    models: list[Named]
-    materials: list[Material]
-    reference: str
-    split: Any
-    gate: bool
-    protocol: dict[str, Any]
-    once: Once = field(default_factory=Once)
-    results: dict[str, Results] = field(default_factory=dict)
-    touched: bool = False
-
-    def subject(self, named: Named) -> Subject:
-        return self.once(("model", named.spec), lambda: Subject(named, open_model(named)))
-
-    def data(self, material: Material) -> ReferenceData:
-        return self.once(("reference", material.formula), lambda: ReferenceData(material, self._reference(material)))
-
-    def _reference(self, material: Material) -> Reference:
-        if self.reference and Path(self.reference).exists():
-            return reference_at(self.reference, material)
-        return material.reference(self.reference)
-
-    def origin(self, named: Named, material: Material | None) -> dict[str, Any]:
-        """What stands behind one number: reference, weights, hardware, versions, date."""
-        behind: dict[str, Any] = provenance.stamp(self.bench.device)
-        if material is not None:
-            reference = self.data(material).reference
-            behind |= {"reference": reference.label, "reference_runs": {run.path.name: run.sha256 for run in reference.runs}}
-        behind["weights"] = self.results_of(named).model.get("identity", "")
-        return behind
-
-    def results_of(self, named: Named) -> Results:
-        """The results file a model's scores go to, with what is known of the model."""
-        if named.label not in self.results:
-            about: dict[str, Any] = {"spec": named.spec}
-            try:
-                subject = self.subject(named)
-            except Exception:  # the test itself reports it; the row then says nothing about the weights
-                pass
-            else:
-                model = subject.field
-                about |= {
-                    "name": model.name,
-                    "identity": subject.identity,
-                    "n_parameters": model.n_parameters,
-                    "symmetry": model.symmetry,
-                }
-                about |= {"conservative": model.conservative, "settings": model.settings, "provenance": model.provenance}
-                about["shipped"] = (
-                    named.path is not None
-                    and named.path.parent.name == "checkpoints"
-                    and named.path.parent.parent.name == "grannfield"
-                )
-            self.results[named.label] = continued(self.reports, Results(named.label, about, self.protocol))
-        return self.results[named.label]
 
 
 def _session(config: pytest.Config) -> Session:
@@ -268,42 +205,16 @@ def score(request: pytest.FixtureRequest, named: Named, session: Session) -> Cal
         results = session.results_of(named)
         if reference is not None:
             label, own = reference
-            results.add_reference(_to_score(metric, label, formula, own, factor, "", {}, session.origin(named, where)))
+            results.add_reference(to_score(metric, label, formula, own, factor, "", {}, session.origin(named, where)))
             parts["reference"] = own.value * factor if math.isfinite(own.value) else own.reason
-        made = _to_score(metric, named.label, formula, estimate, factor, verdict, parts, session.origin(named, where))
+        made = to_score(metric, named.label, formula, estimate, factor, verdict, parts, session.origin(named, where))
         request.node.user_properties.append((metric, made.text))
-        _keep(session, named, made)
+        session.keep(named, made)
         if session.gate and (made.outcome != "number" or not ok):
             pytest.fail(f"gate: {short(made)}", pytrace=False)
         return made
 
     return record
-
-
-def _to_score(
-    metric: str,
-    model: str,
-    material: str,
-    e: Estimate,
-    factor: float,
-    verdict: str,
-    parts: dict[str, Any],
-    origin: dict[str, Any],
-) -> Score:
-    column = COLUMNS[metric]
-    low, high = e.interval[0] * factor, e.interval[1] * factor
-    bounded = math.isfinite(low) or math.isfinite(high)
-    return Score(
-        metric, model, material, e.value * factor, column.unit, column.better, e.n, (low, high) if bounded else None,
-        e.reason, e.detail, False, verdict, e.note, parts, origin,
-    )  # fmt: skip
-
-
-def _keep(session: Session, named: Named, score: Score) -> None:
-    results = session.results_of(named)
-    results.add(score)
-    results.write(session.reports)
-    session.touched = True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -331,7 +242,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             made = Score(**common, reason="element not supported", detail=str(problem))
         else:
             made = Score(**common, reason=traceback.format_exception_only(problem)[-1].strip(), error=True)
-        _keep(session, params["named"], made)
+        session.keep(params["named"], made)
         item.user_properties.append((metric, made.text))
     if isinstance(problem, (NotAvailable, UnsupportedElement)):
         if session.gate:

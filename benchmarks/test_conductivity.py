@@ -9,7 +9,7 @@ import pytest
 from grannfield.analysis.conductivity import conductivity
 from grannfield.analysis.diffusion import diffusion
 from grannfield.data.diffusion_analyzer import pymatgen_diffusivity
-from grannfield.harness import REASON_OF
+from grannfield.runs import REASON_OF
 from grannfield.score import NotAvailable
 from grannfield.units import number
 

@@ -90,7 +90,8 @@ def _train(options: argparse.Namespace) -> None:
     from grannfield.data.dataset import frames
     from grannfield.data.material import load_material
     from grannfield.forcefield import create
-    from grannfield.train import RECIPES, fit
+    from grannfield.recipe import RECIPES
+    from grannfield.train import fit
 
     name, _, behaviour = options.model.partition("@")
     if behaviour not in ("", "published"):
@@ -206,7 +207,7 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _teach_bench() -> int:
-    from grannfield.harness import OPTIONS
+    from grannfield.presets import OPTIONS
 
     parser = argparse.ArgumentParser(
         prog="grannfield bench",

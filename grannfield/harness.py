@@ -11,7 +11,7 @@ import io
 import json
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,14 +27,15 @@ from grannfield.analysis.thresholds import Thresholds, reference_thresholds
 from grannfield.data.dataset import FrameSet, frames, gather, spread_indices
 from grannfield.data.material import Material
 from grannfield.data.reference import Reference
-from grannfield.data.store import read_attributes, read_trajectory, write_trajectory
 from grannfield.data.symmetry import space_group_operations
 from grannfield.files import locked, write_atomically
 from grannfield.forcefield import ForceField
 from grannfield.graphset import GraphSet
 from grannfield.md.simulate import EngineFailure, MDRun, Protocol, simulate
 from grannfield.plugin import Named, identity
+from grannfield.presets import Preset
 from grannfield.progress import progress
+from grannfield.runs import ScoredRun, store_runs, stored_runs
 from grannfield.score import NotAvailable
 from grannfield.trajectory import Trajectory
 from grannfield.units import number
@@ -44,78 +45,6 @@ MOTION_CODE = ("md", "models", "nn", "forcefield.py", "graph.py", "neighbors.py"
 PREDICTION_CODE = ("models", "nn", "forcefield.py", "graph.py", "graphset.py", "neighbors.py")
 RDF_INTERVAL = 20.0
 """fs between the frames that enter g(r)."""
-FEWEST_FRAMES = 20
-"""Production frames below which g(r) and densities are not worth a number."""
-
-
-@dataclass(frozen=True)
-class Preset:
-    """How much is run; lengths in ps."""
-
-    name: str
-    test_frames: int
-    temperatures: tuple[float, ...] | None
-    """K; None: those of the material's full protocol."""
-    length_ps: float
-    ramp_ps: float
-    replicas: int
-    rounds: int = 5
-    """Of the speed measurement."""
-    steps_per_round: int = 20
-    batch: int = 4
-    """Replicas of the batched speed measurement."""
-
-    @property
-    def described(self) -> str:
-        kelvin = "all temperatures" if self.temperatures is None else "/".join(f"{t:g}" for t in self.temperatures) + " K"
-        runs = f"{self.replicas} run{'s' * (self.replicas > 1)} each"
-        lengths = f"MD {self.length_ps:g} ps (30% equilibration) after a ramp of {self.ramp_ps:g} ps"
-        return f"{self.test_frames} test frames, {lengths} at {kelvin}, {runs}"
-
-
-PRESETS = {
-    "smoke": Preset("smoke", 50, (1000.0,), 1.0, 0.2, 1, steps_per_round=10),
-    "quick": Preset("quick", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 2, batch=16),
-    "paper": Preset("paper", 2000, None, 50.0, 5.0, 6, steps_per_round=100, batch=30),
-}
-
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "model": {
-        "action": "append",
-        "default": [],
-        "metavar": "M",
-        "help": "model name, `all`, checkpoint file or folder, or file.py:Class; several with commas or by repeating (default: "
-        "schnet). A name takes its weights from REPORTS/checkpoints/NAME, else those shipped",
-    },
-    "material": {"action": "append", "default": [], "metavar": "X", "help": "formula or short name (default: all three)"},
-    "reference": {
-        "default": "",
-        "metavar": "NAME|PATH",
-        "help": "reference to score against (default: the material's first); PATH: a references.toml, or a folder with "
-        "<formula>/references.toml",
-    },
-    "split": {
-        "choices": ("windows", "random"),
-        "default": "windows",
-        "help": "test frames behind force MAE and energies; R² shows both (default: windows)",
-    },
-    "preset": {
-        "choices": tuple(PRESETS),
-        "default": "smoke",
-        "help": "; ".join(f"{name}: {p.described}".replace("%", "%%") for name, p in PRESETS.items()) + " (default: smoke)",
-    },
-    "device": {"default": "cpu", "help": "cpu or cuda (default: cpu)"},
-    "seed": {"type": int, "default": 0, "help": "master seed of everything random (default: 0)"},
-    "gate": {"action": "store_true", "help": "fail on an unstable verdict, a failed run or an n/a"},
-    "reports": {
-        "type": Path,
-        "default": None,
-        "metavar": "DIR",
-        "help": "where results, tables and the store go (default: ./reports)",
-    },
-}
-"""Options of `pytest benchmarks/` and `grannfield bench`, as argparse takes them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,56 +83,6 @@ class Predictions:
     @cached_property
     def energy_errors(self) -> EnergyErrors:
         return energy_errors(self.energy, self.frames.energy, len(self.frames.z))
-
-
-@dataclass(frozen=True, eq=False)
-class ScoredRun:
-    """One MD run with its first failure, from the engine or from the frames, and what may be analysed of it."""
-
-    run: MDRun
-    temperature: float
-    failure: Failure | EngineFailure | None
-
-    @property
-    def watched(self) -> float:
-        """fs until the failure, or the whole length."""
-        return max(0.0, self.failure.time) if self.failure else self.run.protocol.length
-
-    @cached_property
-    def production(self) -> Trajectory | None:
-        """Frames after equilibration and before any failure."""
-        found = self.run.production()
-        if found is None or self.failure is None:
-            return found
-        kept = found.time < self.failure.time
-        return found[kept] if kept.any() else None
-
-    def require_production(self, fewest: int = FEWEST_FRAMES) -> Trajectory:
-        """The production frames, or NotAvailable with the reason why there are too few."""
-        found = self.production
-        if found is not None and found.n_frames >= fewest:
-            return found
-        if self.failure is not None:
-            raise NotAvailable(REASON_OF[self.failure.cause], self.ending)
-        raise NotAvailable("too short", f"{0 if found is None else found.n_frames} production frames, {fewest} are needed")
-
-    @property
-    def ending(self) -> str:
-        """How the run ended, in words."""
-        if self.failure is None:
-            return "no failure"
-        return f"{self.failure.cause} at {self.failure.time * 1e-3:.2f} ps, {self.temperature:g} K: {self.failure.detail}"
-
-
-REASON_OF = {
-    "fusion": "fused",
-    "non-finite": "exploded",
-    "runaway": "exploded",
-    "overflow": "exploded",
-    "melt": "exploded",
-    "broken tetrahedron": "exploded",
-}
-"""The n/a code for each cause of failure."""
 
 
 def seed_for(master: int, *purpose: object) -> int:
@@ -410,46 +289,5 @@ def judged(run: MDRun, temperature: float, data: ReferenceData) -> ScoredRun:
     return ScoredRun(run, temperature, failure)
 
 
-def store_runs(folder: Path, runs: list[MDRun]) -> None:
-    """Keep finished runs: one H5 file each, and what else is known of them; the unfinished pieces go."""
-    import shutil
-
-    notes = []
-    for r, run in enumerate(runs):
-        if run.trajectory is not None:
-            write_trajectory(folder / f"run-{r}.h5", run.trajectory, {"seed": run.seed})
-        note = {
-            "seed": run.seed,
-            "seconds": run.seconds,
-            "drift": run.drift,
-            "failure": None if run.failure is None else asdict(run.failure),
-        }
-        note["internal_temperature"] = run.internal_temperature if np.isfinite(run.internal_temperature) else None
-        notes.append(note)
-    write_atomically(folder / "done.json", json.dumps(notes, indent=1))
-    shutil.rmtree(folder / "partial", ignore_errors=True)
-
-
-def stored_runs(folder: Path, protocol: Protocol) -> list[MDRun]:
-    """Runs kept by `store_runs`."""
-    runs = []
-    for r, note in enumerate(json.loads((folder / "done.json").read_text())):
-        path = folder / f"run-{r}.h5"
-        trajectory = read_trajectory(path) if path.exists() else None
-        if trajectory is not None and read_attributes(path).get("seed") != note["seed"]:
-            raise ValueError(f"{path} does not belong to {folder / 'done.json'}; delete {folder}")
-        failure = None if note["failure"] is None else EngineFailure(**note["failure"])
-        internal = float("nan") if note["internal_temperature"] is None else note["internal_temperature"]
-        runs.append(MDRun(protocol, note["seed"], trajectory, failure, note["seconds"], note["drift"], internal))
-    return runs
-
-
 def _hash(*items: object) -> str:
     return hashlib.sha256("\n".join(map(str, items)).encode()).hexdigest()[:24]
-
-
-def with_preset(preset: str, **changes: Any) -> Preset:
-    """A preset by name; ValueError names those there are."""
-    if preset not in PRESETS:
-        raise ValueError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
-    return replace(PRESETS[preset], **changes)

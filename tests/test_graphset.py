@@ -12,8 +12,8 @@ from grannfield.forcefield import ForceField, create, to_precision
 from grannfield.graph import AtomGraph, collate
 from grannfield.graphset import GraphSet
 from grannfield.neighbors import neighbor_graph
+from grannfield.recipe import loss_of
 from grannfield.testing import LennardJones
-from grannfield.train import loss_of
 
 CUTOFF = 4.0
 N = 7

@@ -15,15 +15,15 @@ LAYERS: list[set[str]] = [
     {"grannfield", "units", "files", "progress"},
     {"graph", "graphset", "neighbors", "trajectory", "score", "nn", "provenance"},
     {"forcefield", "analysis", "report"},
-    {"models", "data", "md", "calculator", "plugin"},
-    {"train", "testing", "harness"},
+    {"models", "data", "md", "calculator", "plugin", "recipe"},
+    {"train", "testing", "presets", "runs", "harness", "session"},
     {"cli"},
 ]
 """Lowest first; a module may import its own layer and those below."""
 
 ANALYSIS_SEES = {"units", "trajectory", "analysis"}
 MODELS_SEE = {"nn", "forcefield", "graph", "models"}
-LEAN = ("md", "models", "nn", "graph", "graphset", "neighbors", "forcefield", "train", "trajectory", "units")
+LEAN = ("md", "models", "nn", "graph", "graphset", "neighbors", "forcefield", "recipe", "train", "trajectory", "units")
 """Training and MD run where only torch, NumPy, h5py and safetensors are installed."""
 HEAVY = {"ase", "pymatgen", "spglib", "pandas", "vesin", "matscipy", "torch_geometric", "tqdm", "tabulate"}
 

@@ -26,8 +26,9 @@ from grannfield.forcefield import ForceField, create, load, to_precision
 from grannfield.graphset import GraphSet
 from grannfield.neighbors import neighbor_graph
 from grannfield.progress import progress
+from grannfield.recipe import FORCE_WEIGHT, PAPER, Recipe, TrainingError, evaluate, loss_of
 from grannfield.testing import LennardJones
-from grannfield.train import FORCE_WEIGHT, PAPER, Recipe, TrainingError, evaluate, fit, loss_of
+from grannfield.train import fit
 
 CUTOFF = 5.0
 HOUR = 3600.0
@@ -212,7 +213,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     nothing_kept = isinstance(interruption, Killed) and not recipe.validate_every_epoch
     for steps, seed in ((5, 0), (6, 0 if nothing_kept else 1)):
         with monkeypatch.context() as patch:
-            patch.setattr(module, "loss_of", stop_at(steps + 2 * recipe.validate_every_epoch, loss_of, interruption))
+            patch.setattr(module, "loss_of", stop_at(steps, loss_of, interruption))
             with pytest.raises(type(interruption)):
                 fit(tiny(seed), TRAIN, VALIDATION, parts, budget_s=HOUR, recipe=recipe, max_steps=13, seed=4)
         assert (parts / "last.safetensors").exists() != nothing_kept

@@ -1,0 +1,77 @@
+"""How much of the suite is run, and the options by which a user says so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How much is run; lengths in ps."""
+
+    name: str
+    test_frames: int
+    temperatures: tuple[float, ...] | None
+    """K; None: those of the material's full protocol."""
+    length_ps: float
+    ramp_ps: float
+    replicas: int
+    rounds: int = 5
+    """Of the speed measurement."""
+    steps_per_round: int = 20
+    batch: int = 4
+    """Replicas of the batched speed measurement."""
+
+    @property
+    def described(self) -> str:
+        kelvin = "all temperatures" if self.temperatures is None else "/".join(f"{t:g}" for t in self.temperatures) + " K"
+        runs = f"{self.replicas} run{'s' * (self.replicas > 1)} each"
+        lengths = f"MD {self.length_ps:g} ps (30% equilibration) after a ramp of {self.ramp_ps:g} ps"
+        return f"{self.test_frames} test frames, {lengths} at {kelvin}, {runs}"
+
+
+PRESETS = {
+    "smoke": Preset("smoke", 50, (1000.0,), 1.0, 0.2, 1, steps_per_round=10),
+    "quick": Preset("quick", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 2, batch=16),
+    "paper": Preset("paper", 2000, None, 50.0, 5.0, 6, steps_per_round=100, batch=30),
+}
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "model": {
+        "action": "append",
+        "default": [],
+        "metavar": "M",
+        "help": "model name, `all`, checkpoint file or folder, or file.py:Class; several with commas or by repeating (default: "
+        "schnet). A name takes its weights from REPORTS/checkpoints/NAME, else those shipped",
+    },
+    "material": {"action": "append", "default": [], "metavar": "X", "help": "formula or short name (default: all three)"},
+    "reference": {
+        "default": "",
+        "metavar": "NAME|PATH",
+        "help": "reference to score against (default: the material's first); PATH: a references.toml, or a folder with "
+        "<formula>/references.toml",
+    },
+    "split": {
+        "choices": ("windows", "random"),
+        "default": "windows",
+        "help": "test frames behind force MAE and energies; R² shows both (default: windows)",
+    },
+    "preset": {
+        "choices": tuple(PRESETS),
+        "default": "smoke",
+        "help": "; ".join(f"{name}: {p.described}".replace("%", "%%") for name, p in PRESETS.items()) + " (default: smoke)",
+    },
+    "device": {"default": "cpu", "help": "cpu or cuda (default: cpu)"},
+    "seed": {"type": int, "default": 0, "help": "master seed of everything random (default: 0)"},
+    "gate": {"action": "store_true", "help": "fail on an unstable verdict, a failed run or an n/a"},
+    "reports": {
+        "type": Path,
+        "default": None,
+        "metavar": "DIR",
+        "help": "where results, tables and the store go (default: ./reports)",
+    },
+}
+"""Options of `pytest benchmarks/` and `grannfield bench`, as argparse takes them."""

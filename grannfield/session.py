@@ -1,0 +1,121 @@
+"""What one benchmark session shares: models, materials, settings, and the results it fills."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from grannfield import provenance
+from grannfield.analysis.uncertainty import Estimate
+from grannfield.data.material import Material, reference_at
+from grannfield.data.reference import Reference
+from grannfield.harness import Bench, Once, ReferenceData, Subject
+from grannfield.plugin import Named, open_model
+from grannfield.report.columns import COLUMNS
+from grannfield.report.results import Results, continued
+from grannfield.score import Score
+
+
+@dataclass
+class Session:
+    """Everything one benchmark session shares."""
+
+    reports: Path
+    bench: Bench
+    models: list[Named]
+    materials: list[Material]
+    reference: str
+    split: Any
+    gate: bool
+    protocol: dict[str, Any]
+    once: Once = field(default_factory=Once)
+    results: dict[str, Results] = field(default_factory=dict)
+    touched: bool = False
+
+    def subject(self, named: Named) -> Subject:
+        return self.once(("model", named.spec), lambda: Subject(named, open_model(named)))
+
+    def data(self, material: Material) -> ReferenceData:
+        return self.once(("reference", material.formula), lambda: ReferenceData(material, self._reference(material)))
+
+    def _reference(self, material: Material) -> Reference:
+        if self.reference and Path(self.reference).exists():
+            return reference_at(self.reference, material)
+        return material.reference(self.reference)
+
+    def origin(self, named: Named, material: Material | None) -> dict[str, Any]:
+        """What stands behind one number: reference, weights, hardware, versions, date."""
+        behind: dict[str, Any] = provenance.stamp(self.bench.device)
+        if material is not None:
+            with suppress(LookupError, ValueError, OSError):  # a reference that cannot be read: the test reports that
+                reference = self.data(material).reference
+                behind |= {"reference": reference.label, "reference_runs": {run.path.name: run.sha256 for run in reference.runs}}
+        behind["weights"] = self.results_of(named).model.get("identity", "")
+        return behind
+
+    def results_of(self, named: Named) -> Results:
+        """The results file a model's scores go to, with what is known of the model."""
+        if named.label not in self.results:
+            about: dict[str, Any] = {"spec": named.spec}
+            try:
+                subject = self.subject(named)
+            except Exception as problem:  # whatever a user's file raises; each of its tests reports it
+                about["not_loaded"] = repr(problem)
+            else:
+                model = subject.field
+                about |= {
+                    "name": model.name,
+                    "identity": subject.identity,
+                    "n_parameters": model.n_parameters,
+                    "symmetry": model.symmetry,
+                }
+                about |= {"conservative": model.conservative, "settings": model.settings, "provenance": model.provenance}
+                about["shipped"] = (
+                    named.path is not None
+                    and named.path.parent.name == "checkpoints"
+                    and named.path.parent.parent.name == "grannfield"
+                )
+            self.results[named.label] = continued(self.reports, Results(named.label, about, self.protocol))
+        return self.results[named.label]
+
+    def keep(self, named: Named, score: Score) -> None:
+        """Store a score at once: what is done survives a kill."""
+        results = self.results_of(named)
+        results.add(score)
+        results.write(self.reports)
+        self.touched = True
+
+
+def to_score(
+    metric: str,
+    model: str,
+    material: str,
+    e: Estimate,
+    factor: float,
+    verdict: str,
+    parts: dict[str, Any],
+    origin: dict[str, Any],
+) -> Score:
+    """An estimate as a cell of the board, times `factor` to reach the column's unit."""
+    column = COLUMNS[metric]
+    low, high = e.interval[0] * factor, e.interval[1] * factor
+    bounded = math.isfinite(low) or math.isfinite(high)
+    return Score(
+        metric=metric,
+        model=model,
+        material=material,
+        value=e.value * factor,
+        unit=column.unit,
+        better=column.better,
+        n=e.n,
+        interval=(low, high) if bounded else None,
+        reason=e.reason,
+        detail=e.detail,
+        verdict=verdict,
+        note=e.note,
+        parts=parts,
+        provenance=origin,
+    )
