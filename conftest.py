@@ -7,6 +7,7 @@ shown), an error of the model or the harness (fails). `--gate` turns verdicts an
 from __future__ import annotations
 
 import math
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -147,10 +148,12 @@ def material(request: pytest.FixtureRequest) -> Material:
 def shown(request: pytest.FixtureRequest) -> Callable[[], Any]:
     """A context in which progress bars reach the terminal although pytest captures output."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")
 
     @contextmanager
     def context() -> Iterator[None]:
         with capture.global_and_fixture_disabled():
+            terminal.ensure_newline()  # a bar takes a line of its own
             yield
 
     return context
@@ -257,6 +260,10 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     if report.when == "call" and getattr(report, "not_available", False):
         return "n/a", "-", "N/A"
     return None
+
+
+def pytest_keyboard_interrupt() -> None:
+    print("\ninterrupted; what was done is kept under the reports folder: the same command goes on from there", file=sys.stderr)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

@@ -48,6 +48,8 @@ def progress(total: float, label: str, unit: str) -> Iterator[Any]:
         def update(self, amount: float = 1) -> bool | None:
             return super().update(min(amount, self.total - self.n))
 
-    layout = "{desc} {percentage:3.0f}%|{bar:20}| {n:.0f}/{total:.0f} {unit} [{elapsed}<{remaining}] {postfix}"
+    digits = 1 if total < 20 else 0
+    done = f"{{n:.{digits}f}}/{{total:.{digits}f}}"
+    layout = f"{{desc}} {{percentage:3.0f}}%|{{bar:20}}| {done} {{unit}} [{{elapsed}}<{{remaining}}] {{postfix}}"
     with Bar(total=total, desc=label, unit=unit, bar_format=layout, leave=False) as bar:
         yield bar

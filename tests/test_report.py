@@ -45,6 +45,19 @@ def test_a_table_holds_every_outcome_and_names_the_surrogate(tmp_path: Path) -> 
     assert "22.5" in (tmp_path / "table1.md").read_text()
 
 
+def test_latex_is_plain_ascii_and_a_number_stands_beside_its_kin(tmp_path: Path) -> None:
+    one = results("a", 0.9)
+    parts = {"pymatgen": 5.6e-5, "reference": 5.9e-5}
+    one.add(Score("diffusivity", "a", "Li3PS4", 6e-5, "cm²/s", "closer", 20, (3e-5, 1e-4), parts=parts, provenance=SURROGATE))
+    one.write(tmp_path)
+    write_reports(tmp_path)
+    assert (
+        "6.00e-05 [3.00e-05, 1.00e-04] (n=20); pymatgen 5.60e-05, reference 5.90e-05" in (tmp_path / "leaderboard.md").read_text()
+    )
+    tex = (tmp_path / "leaderboard.tex").read_text()
+    assert tex.isascii() and r"\toprule" in tex and r"\textsuperscript{2}" in tex
+
+
 def test_reports_are_the_same_bytes_when_written_twice(tmp_path: Path) -> None:
     results("a", 0.9).write(tmp_path)
     first = {path: path.read_bytes() for path in write_reports(tmp_path)}

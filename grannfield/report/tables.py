@@ -40,7 +40,7 @@ def write_reports(folder: str | Path, readme: str | Path | None = None) -> list[
         for suffix, text in (
             ("md", head + markdown(frame) + "\n" + tail),
             ("csv", frame.to_csv(index=False, lineterminator="\n")),
-            ("tex", frame.to_latex(index=False, escape=True)),
+            ("tex", latex(frame)),
         ):
             path = folder / f"{name}.{suffix}"
             write_atomically(path, text)
@@ -70,9 +70,16 @@ def leaderboard(results: list[Results], metrics: tuple[str, ...] = tuple(COLUMNS
                 score = one.scores.get((metric, material))
                 elsewhere = COLUMNS[metric].measured_on
                 absent = f"n/a: measured on {elsewhere}" if elsewhere not in ("", material) else "not run"
-                row[COLUMNS[metric].heading] = absent if score is None else score.text
+                row[COLUMNS[metric].heading] = absent if score is None else cell(score)
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def cell(score: Score) -> str:
+    """A score as the board shows it, with pymatgen's value and the reference's own beside it where there are any."""
+    beside = [(name, score.parts.get(name)) for name in ("pymatgen", "reference")]
+    found = [f"{name} {significant(x)}" for name, x in beside if isinstance(x, float) and score.outcome == "number"]
+    return score.text + (f"; {', '.join(found)}" if found else "")
 
 
 def reference_of(one: Results, material: str) -> str:
@@ -173,6 +180,14 @@ def markdown(frame: pd.DataFrame) -> str:
     """A Markdown table; cells are text and pipes in them are escaped."""
     safe = frame.map(lambda x: str(x).replace("|", "\\|").replace("\n", " "))
     return str(tabulate(safe.to_dict("list"), headers="keys", tablefmt="github", disable_numparse=True)) + "\n"
+
+
+def latex(frame: pd.DataFrame) -> str:
+    """A LaTeX table (booktabs), with the few characters beyond ASCII as commands."""
+    text = str(frame.to_latex(index=False, escape=True))
+    for character, command in {"²": r"\textsuperscript{2}", "Å": r"\AA{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}.items():
+        text = text.replace(character, command)
+    return text
 
 
 def _into_readme(path: Path, results: list[Results]) -> Path:
