@@ -6,7 +6,6 @@ shown), an error of the model or the harness (fails). `--gate` turns verdicts an
 
 from __future__ import annotations
 
-import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -197,25 +196,31 @@ def runs(subject: Callable[[], Subject], data: ReferenceData, session: Session, 
 
 @pytest.fixture
 def score(request: pytest.FixtureRequest, named: Named, session: Session) -> Callable[..., Score]:
-    """Record a number: score(metric, Estimate, factor=1.0, verdict="", ok=True, reference=None, **parts)."""
+    """Record a number: score(metric, Estimate, factor=1.0, verdict="", ok=True, on="", **parts)."""
     where: Material | None = request.getfixturevalue("material") if "material" in request.fixturenames else None
 
     def record(
-        metric: str, estimate: Estimate, *, factor: float = 1.0, verdict: str = "", ok: bool = True, on: str = "",
-        reference: tuple[str, Estimate] | None = None, **parts: Any,
-    ) -> Score:  # fmt: skip
+        metric: str, estimate: Estimate, *, factor: float = 1.0, verdict: str = "", ok: bool = True, on: str = "", **parts: Any
+    ) -> Score:
         formula = on or (where.formula if where else "")
-        results = session.results_of(named)
-        if reference is not None:
-            label, own = reference
-            results.add_reference(to_score(metric, label, formula, own, factor, "", {}, session.origin(named, where)))
-            parts["reference"] = own.value * factor if math.isfinite(own.value) else own.reason
         made = to_score(metric, named.label, formula, estimate, factor, verdict, parts, session.origin(named, where))
         request.node.user_properties.append((metric, made.text))
         session.keep(named, made)
         if session.gate and (made.outcome != "number" or not ok):
             pytest.fail(f"gate: {short(made)}", pytrace=False)
         return made
+
+    return record
+
+
+@pytest.fixture
+def reference_score(named: Named, material: Material, data: ReferenceData, session: Session) -> Callable[..., float | str]:
+    """Record the reference's own number, whatever becomes of the model's; returns it, or the reason for none."""
+
+    def record(metric: str, estimate: Estimate) -> float | str:
+        label, origin = data.reference.label, session.origin(named, material)
+        session.results_of(named).add_reference(to_score(metric, label, material.formula, estimate, 1.0, "", {}, origin))
+        return estimate.reason or estimate.value
 
     return record
 

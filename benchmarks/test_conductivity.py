@@ -46,45 +46,38 @@ def arrhenius(points, material):
 
 
 @pytest.mark.columns("diffusivity")
-def test_diffusivity(runs, data, score):
+def test_diffusivity(runs, data, score, reference_score):
     """D at the highest temperature run; pymatgen's value, the axes and all temperatures in the parts."""
-    points = of_runs(runs(), data.material)
-    hottest, found, run = max(points, key=lambda point: point[0])
+    hottest = max(run.temperature for run in runs())
     own = dict(of_reference(data)).get(hottest)
+    reference = "no run at this temperature" if own is None else reference_score("diffusivity", own.diffusivity_cm2_per_s)
+    points = of_runs(runs(), data.material)
+    _, found, run = next(point for point in points if point[0] == hottest)
+    resolved = not found.diffusivity_cm2_per_s.reason
     score(
         "diffusivity",
         found.diffusivity_cm2_per_s,
         temperature_K=hottest,
-        pymatgen=pymatgen_diffusivity(run.production, data.material.mobile_ion, hottest)
-        if not found.diffusivity_cm2_per_s.reason
-        else None,
+        reference=reference,
+        pymatgen=pymatgen_diffusivity(run.production, data.material.mobile_ion, hottest) if resolved else None,
         single_origin=parts_of(found.single_origin_cm2_per_s),
         along={axis: parts_of(e) for axis, e in found.along_cm2_per_s.items()},
-        by_temperature={f"{t:g}": parts_of(d.diffusivity_cm2_per_s) for t, d, _ in points},
-        reference=None if own is None else (data.reference.label, own.diffusivity_cm2_per_s),
+        by_run=[{"temperature_K": t} | parts_of(d.diffusivity_cm2_per_s) for t, d, _ in points],
     )
 
 
 @pytest.mark.columns("activation_energy")
-def test_activation_energy(runs, data, score):
+def test_activation_energy(runs, data, score, reference_score):
+    reference = reference_score("activation_energy", arrhenius(of_reference(data), data.material).activation_energy)
     points = of_runs(runs(), data.material)
-    own = arrhenius(of_reference(data), data.material).activation_energy
-    score(
-        "activation_energy",
-        shortened(arrhenius(points, data.material).activation_energy, points),
-        reference=(data.reference.label, own),
-    )
+    score("activation_energy", shortened(arrhenius(points, data.material).activation_energy, points), reference=reference)
 
 
 @pytest.mark.columns("neg_log_sigma")
-def test_conductivity(runs, data, score):
+def test_conductivity(runs, data, score, reference_score):
+    reference = reference_score("neg_log_sigma", arrhenius(of_reference(data), data.material).minus_log10_sigma)
     points = of_runs(runs(), data.material)
-    own = arrhenius(of_reference(data), data.material).minus_log10_sigma
-    score(
-        "neg_log_sigma",
-        shortened(arrhenius(points, data.material).minus_log10_sigma, points),
-        reference=(data.reference.label, own),
-    )
+    score("neg_log_sigma", shortened(arrhenius(points, data.material).minus_log10_sigma, points), reference=reference)
 
 
 def shortened(estimate, points):

@@ -16,43 +16,32 @@ from grannfield.units import number
 
 @pytest.mark.columns("rdf_mae")
 def test_rdf(runs, data, score):
-    """Mean over temperatures of the MAE of the total g(r); the worst temperature gives the verdict."""
-    parts, missing = {}, None
-    for temperature in sorted({run.temperature for run in runs()}):
-        same = [run for run in runs() if run.temperature == temperature]
-        try:
-            parts[temperature] = [judge(run, data) for run in same]
-        except NotAvailable as reason:
-            if any(run.failure for run in same):
-                raise  # a failed run is no number, whatever the other temperatures say
-            missing = reason
-    if not parts:
-        raise missing or NotAvailable("too short", "no run")
-    estimates = [e for found in parts.values() for e, _, _ in found]
-    verdicts = [v for found in parts.values() for _, v, _ in found]
-    worst = max(verdicts, key=lambda v: v.mae / v.threshold)
+    """Mean over runs of the MAE of the total g(r); the worst run gives the verdict.
+
+    Temperatures without a reference run are left out. A run that failed before it gave enough frames leaves no number: a
+    mean over the survivors would flatter the model.
+    """
+    judged = [(run, *judge(run, data)) for run in runs() if not data.reference.absence(run.temperature)]
+    if not judged:
+        raise NotAvailable("no reference", "at none of the temperatures run")
+    estimates = [mae for _, mae, _, _ in judged]
+    worst = max((found for _, _, found, _ in judged), key=lambda v: (v.label != "stable", v.mae / v.threshold))
+    failed = [run for run in runs() if run.failure]
+    label = failed[0].failure.cause if failed and worst.label == "stable" else worst.label
     low, high = (float(np.mean([e.interval[side] for e in estimates])) for side in (0, 1))
-    mean = Estimate(
-        float(np.mean([e.value for e in estimates])),
-        (low, high),
-        sum(e.n for e in estimates),
-        note=f"production frames {RDF_INTERVAL:g} fs apart; {estimates[0].note}",
-    )
+    note = f"production frames {RDF_INTERVAL:g} fs apart; {estimates[0].note}"
     score(
         "rdf_mae",
-        mean,
-        verdict=f"{worst.label} (worst {worst.mae:.3f}, limit {worst.threshold:.3f}, floor {worst.floor:.3f})",
-        ok=worst.label == "stable",
+        Estimate(float(np.mean([e.value for e in estimates])), (low, high), sum(e.n for e in estimates), note=note),
+        verdict=f"{label} (worst {worst.mae:.3f}, limit {worst.threshold:.3f}, floor {worst.floor:.3f})",
+        ok=label == "stable",
         worst=worst.mae,
         floor=worst.floor,
         threshold=worst.threshold,
         paper_threshold=0.02,
-        evidence=worst.detail,
-        by_temperature={f"{t:g}": [e.value for e, _, _ in found] for t, found in parts.items()},
-        by_pair={
-            pair: float(np.mean([p[pair] for found in parts.values() for *_, p in found]))
-            for pair in next(iter(parts.values()))[0][2]
-        },
+        evidence=worst.detail or "; ".join(run.ending for run in failed),
+        by_run=[{"temperature_K": run.temperature, "mae": mae.value, "verdict": found.label} for run, mae, found, _ in judged],
+        by_pair={pair: float(np.mean([pairs[pair] for *_, pairs in judged])) for pair in judged[0][3]},
     )
 
 
