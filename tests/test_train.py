@@ -471,4 +471,4 @@ def test_progress_survives_the_overrun_of_the_last_step(monkeypatch: pytest.Monk
         bar.update(3.0)
         bar.update(2.0)
         bar.refresh()
-    assert "100%" in terminal.getvalue() and "1/1 s" in terminal.getvalue()
+    assert "100%" in terminal.getvalue() and "1.0/1.0 s" in terminal.getvalue()
