@@ -181,7 +181,7 @@ class Bench:
         )
 
     def _predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
-        chosen, described = test_frames(subject, data, column, self.preset.test_frames, self.seed)
+        chosen, described = unseen_frames(subject, data, column, self.preset.test_frames, self.seed)
         subject.field.require_elements(chosen.z)
         key = _hash(subject.identity, chosen.sha256, str(subject.field.dtype), provenance.code_hash(*PREDICTION_CODE))
         path = self.store / "predictions" / f"{key}.npz"
@@ -238,7 +238,7 @@ class Bench:
             return stored_runs(folder, protocol)
 
 
-def test_frames(
+def unseen_frames(
     subject: Subject, data: ReferenceData, column: Literal["windows", "random"], limit: int, seed: int
 ) -> tuple[FrameSet, str]:
     """The frames a model is tested on, and what they are: held out of training, or any of a material it has not seen."""
@@ -255,9 +255,6 @@ def test_frames(
         everything,
         f"production frames; {'a material not trained on' if known else 'what the model was trained on is not known'}",
     )
-
-
-test_frames.__test__ = False  # type: ignore[attr-defined]  # pytest: its name begins like a test's
 
 
 def predict(field: ForceField, chosen: FrameSet, device: str, batch: int = 8) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from grannfield.analysis.fusion import Failure
+from grannfield.analysis.uncertainty import EXPLODED, FUSED, TOO_SHORT
 from grannfield.data.store import read_attributes, read_trajectory, write_trajectory
 from grannfield.files import write_atomically
 from grannfield.md.simulate import EngineFailure, MDRun, Protocol
@@ -50,7 +51,7 @@ class ScoredRun:
             return found
         if self.failure is not None:
             raise NotAvailable(REASON_OF[self.failure.cause], self.ending)
-        raise NotAvailable("too short", f"{0 if found is None else found.n_frames} production frames, {fewest} are needed")
+        raise NotAvailable(TOO_SHORT, f"{0 if found is None else found.n_frames} production frames, {fewest} are needed")
 
     @property
     def ending(self) -> str:
@@ -61,12 +62,12 @@ class ScoredRun:
 
 
 REASON_OF = {
-    "fusion": "fused",
-    "non-finite": "exploded",
-    "runaway": "exploded",
-    "overflow": "exploded",
-    "melt": "exploded",
-    "broken tetrahedron": "exploded",
+    "fusion": FUSED,
+    "non-finite": EXPLODED,
+    "runaway": EXPLODED,
+    "overflow": EXPLODED,
+    "melt": EXPLODED,
+    "broken tetrahedron": EXPLODED,
 }
 """The n/a code for each cause of failure."""
 

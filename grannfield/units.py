@@ -18,7 +18,6 @@ ACCELERATION = 9.648533212331e-3
 """Å/fs² of a mass of 1 u under a force of 1 eV/Å; also (eV/u) in (Å/fs)²."""
 ELEMENTARY_CHARGE_C = 1.602176634e-19
 BOLTZMANN_J_PER_K = 1.380649e-23
-EV_PER_A3_IN_GPA = 160.21766208
 CM2_PER_S = 0.1
 """cm²/s in one Å²/fs."""
 
