@@ -240,7 +240,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     problem = call.excinfo.value
     session = _session(item.config)
     params = item.callspec.params  # type: ignore[attr-defined]
-    formula = params["material"].formula if "material" in params else item.get_closest_marker("columns").kwargs["on"]  # type: ignore[union-attr]
+    formula = params["material"].formula if "material" in params else marker.kwargs["on"]
     for metric in marker.args:
         common = {"metric": metric, "model": params["named"].label, "material": formula}
         common["provenance"] = session.origin(params["named"], params.get("material"))

@@ -8,6 +8,7 @@ import pytest
 
 from grannfield.analysis.conductivity import conductivity
 from grannfield.analysis.diffusion import diffusion
+from grannfield.analysis.uncertainty import TOO_SHORT
 from grannfield.data.diffusion_analyzer import pymatgen_diffusivity
 from grannfield.runs import REASON_OF
 from grannfield.score import NotAvailable
@@ -28,7 +29,7 @@ def of_runs(runs, material):
     """D of every run of the model; a run that failed before its production ends the matter."""
     points = [(run.temperature, measured(run.require_production(), material), run) for run in runs]
     for _, found, run in points:
-        if run.failure is not None and found.diffusivity_cm2_per_s.reason == "too short":
+        if run.failure is not None and found.diffusivity_cm2_per_s.reason == TOO_SHORT:
             raise NotAvailable(REASON_OF[run.failure.cause], run.ending)  # short because it failed
     return points
 
@@ -83,7 +84,7 @@ def test_conductivity(runs, data, score, reference_score):
 def shortened(estimate, points):
     """When every run was too short, that is the reason, not the number of temperatures."""
     reasons = {d.diffusivity_cm2_per_s.reason for _, d, *_ in points}
-    return points[0][1].diffusivity_cm2_per_s if estimate.reason and reasons == {"too short"} else estimate
+    return points[0][1].diffusivity_cm2_per_s if estimate.reason and reasons == {TOO_SHORT} else estimate
 
 
 def parts_of(estimate):

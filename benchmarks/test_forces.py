@@ -48,6 +48,6 @@ def test_energy_rank(predictions, score, session):
 @pytest.mark.columns("energy_r2")
 def test_energy_r2(predictions, score, session, subject, data):
     if not subject().trained_on(data.material, data.reference):
-        raise NotAvailable("not determined", "the zero of energy of a material not trained on")
+        raise NotAvailable("not determined", "the zero of energy of a reference not trained on")
     errors = predictions(session.split).energy_errors
     score("energy_r2", errors.r2, mae_meV_per_atom=errors.mae_per_atom.value * 1e3)

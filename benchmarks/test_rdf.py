@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from grannfield.analysis.rdf import half_floor, mae_from_reference, radial_distribution, rdf_mae, verdict
-from grannfield.analysis.uncertainty import Estimate
+from grannfield.analysis.uncertainty import mean_of_runs
 from grannfield.harness import RDF_INTERVAL
 from grannfield.score import NotAvailable
 from grannfield.units import number
@@ -28,11 +28,10 @@ def test_rdf(runs, data, score):
     worst = max((found for _, _, found, _ in judged), key=lambda v: (v.label != "stable", v.mae / v.threshold))
     failed = [run for run in runs() if run.failure]
     label = failed[0].failure.cause if failed and worst.label == "stable" else worst.label
-    low, high = (float(np.mean([e.interval[side] for e in estimates])) for side in (0, 1))
     note = f"production frames {RDF_INTERVAL:g} fs apart; {estimates[0].note}"
     score(
         "rdf_mae",
-        Estimate(float(np.mean([e.value for e in estimates])), (low, high), sum(e.n for e in estimates), note=note),
+        replace(mean_of_runs(estimates), note=note),
         verdict=f"{label} (worst {worst.mae:.3f}, limit {worst.threshold:.3f}, floor {worst.floor:.3f})",
         ok=label == "stable",
         worst=worst.mae,

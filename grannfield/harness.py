@@ -59,9 +59,13 @@ class Subject:
         return identity(self.field, self.named)
 
     def trained_on(self, material: Material, reference: Reference) -> bool:
-        """Whether the weights come from this very reference."""
+        """Whether the weights come from this reference: by its label, or by its frames whatever it is called."""
         story = self.field.provenance
-        return story.get("material") == material.formula and story.get("reference") == reference.label
+        if story.get("material") != material.formula:
+            return False
+        return (
+            story.get("reference") == reference.label or story.get("training_data") == frames(material, reference, "train").sha256
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +187,8 @@ class Bench:
     def _predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
         chosen, described = unseen_frames(subject, data, column, self.preset.test_frames, self.seed)
         subject.field.require_elements(chosen.z)
-        key = _hash(subject.identity, chosen.sha256, str(subject.field.dtype), provenance.code_hash(*PREDICTION_CODE))
+        code = provenance.code_hash(*PREDICTION_CODE)
+        key = _hash(subject.identity, chosen.sha256, self.device, str(subject.field.dtype), code)
         path = self.store / "predictions" / f"{key}.npz"
         if path.exists():
             with np.load(path, allow_pickle=False) as file:
@@ -250,11 +255,11 @@ def unseen_frames(
     everything = gather(runs, labelled)
     if len(everything) > limit:
         everything = everything[spread_indices(len(everything), limit, seed)]
-    known = "material" in subject.field.provenance
-    return (
-        everything,
-        f"production frames; {'a material not trained on' if known else 'what the model was trained on is not known'}",
-    )
+    trained = subject.field.provenance.get("material")
+    if trained is None:
+        return everything, "production frames; what the model was trained on is not known"
+    other = "another reference of the material trained on" if trained == data.material.formula else "a material not trained on"
+    return everything, f"production frames; {other}"
 
 
 def predict(field: ForceField, chosen: FrameSet, device: str, batch: int = 8) -> tuple[np.ndarray, np.ndarray]:

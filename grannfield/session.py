@@ -13,7 +13,7 @@ from grannfield.analysis.uncertainty import Estimate
 from grannfield.data.material import Material, reference_at
 from grannfield.data.reference import Reference
 from grannfield.harness import Bench, Once, ReferenceData, Subject
-from grannfield.plugin import Named, open_model
+from grannfield.plugin import SHIPPED, Named, open_model
 from grannfield.report.columns import COLUMNS
 from grannfield.report.results import Results, continued
 from grannfield.score import Score
@@ -73,11 +73,7 @@ class Session:
                     "symmetry": model.symmetry,
                 }
                 about |= {"conservative": model.conservative, "settings": model.settings, "provenance": model.provenance}
-                about["shipped"] = (
-                    named.path is not None
-                    and named.path.parent.name == "checkpoints"
-                    and named.path.parent.parent.name == "grannfield"
-                )
+                about["shipped"] = named.path is not None and named.path.parent == SHIPPED
             self.results[named.label] = continued(self.reports, Results(named.label, about, self.protocol))
         return self.results[named.label]
 

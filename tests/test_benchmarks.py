@@ -178,3 +178,22 @@ def test_a_wrong_option_says_what_would_be_right(tmp_path: Path, arguments: tupl
     done = bench(tmp_path, *arguments)
     assert done.returncode == 4
     assert message in done.stdout + done.stderr
+
+
+def test_training_frames_under_another_name_are_still_held_out() -> None:
+    """A relabelled copy of the reference a model was trained on must not be taken for unseen data."""
+    from dataclasses import replace
+
+    from grannfield.data.material import load_material
+    from grannfield.harness import Subject
+    from grannfield.plugin import find, open_model
+
+    named = find("schnet", Path("nowhere"))
+    subject = Subject(named, open_model(named))
+    material = load_material("LGPS")
+    own = material.reference()
+    assert subject.trained_on(material, own)
+    assert subject.trained_on(material, replace(own, kind="aimd", maker="PBE"))
+    assert not subject.trained_on(material, replace(own, maker="PBE", runs=own.runs[:1]))
+    other = load_material("Li3PS4")
+    assert not subject.trained_on(other, other.reference())

@@ -11,9 +11,8 @@ import io
 import json
 import time
 from dataclasses import asdict, dataclass
-from dataclasses import field as item
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -112,7 +111,6 @@ class MDRun:
     """Å/ps, speed of the centre of mass at the end: not zero where forces do not add up to zero."""
     internal_temperature: float
     """K, mean kinetic temperature of the stored frames with the motion of the centre of mass removed."""
-    provenance: dict[str, Any] = item(default_factory=dict)
 
     def production(self) -> Trajectory | None:
         """Stored frames after the equilibration of the *planned* length; None when the run failed before."""
@@ -142,8 +140,7 @@ def simulate(
     state = initial_state(z, pos, cell, protocol.start_temperature if protocol.ramp_steps else protocol.temperature, seeds)
     state = MDState(**{key: value.to(device) for key, value in vars(state).items()})
     evaluate = Evaluate(field.to(device).eval(), state)
-    identity = _identity(field, state, protocol, seeds)
-    pieces = _Pieces(folder, identity)
+    pieces = _Pieces(folder, _identity(field, state, protocol, seeds))
     frames, step, watch, spent = pieces.frames, 0, Watch.new(len(seeds), protocol.timestep, device), 0.0
     if pieces.last is None:
         state = evaluated(state, evaluate)
@@ -167,11 +164,10 @@ def simulate(
             bar.update(n * protocol.timestep * 1e-3)
             bar.set_postfix_str(f"{float(kinetic_temperature(state).mean()):.0f} K", refresh=False)
     pieces.write(state, watch, step, time.monotonic() - start)
-    runs = [
+    return [
         _finished(r, seed, frames, state, watch, protocol, (time.monotonic() - start) / len(seeds))
         for r, seed in enumerate(seeds)
     ]
-    return [MDRun(**{**vars(run), "provenance": {"identity": identity, "device": device}}) for run in runs]
 
 
 def advance(state: MDState, watch: Watch, evaluate: Evaluate, protocol: Protocol, step: int, n: int) -> tuple[MDState, Watch]:
