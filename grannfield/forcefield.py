@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -49,6 +49,18 @@ class Prediction:
     """[N] eV."""
 
 
+@dataclass(frozen=True)
+class Claims:
+    """What an architecture says of itself, for `grannfield check` to measure."""
+
+    rotation: Literal["exact", "approximate", "none"] = "exact"
+    """Whether energies and forces follow a rotation: to rounding, roughly, or not at all."""
+    reflection: bool = True
+    """Whether mirror images have the same energy; judged only where the rotation is exact."""
+    continuous: bool = True
+    """Whether the energy is a continuous function of the positions, atoms crossing the cut-off included."""
+
+
 class ForceField(nn.Module):
     """Base of all force fields.
 
@@ -61,6 +73,8 @@ class ForceField(nn.Module):
     """Whether forces are the gradient of the energy."""
     symmetry: ClassVar[str] = "E(3)-invariant"
     """What the architecture claims, in the words of Table 1."""
+    claims: ClassVar[Claims] = Claims()
+    """The same in terms that can be measured."""
 
     def __init__(self, cutoff: float) -> None:
         super().__init__()
@@ -69,7 +83,7 @@ class ForceField(nn.Module):
         self.name = type(self).__name__
         self.settings: dict[str, Any] = {}
         self.elements: tuple[int, ...] | None = None
-        """Atomic numbers the field was trained on; None where any will do."""
+        """Atomic numbers the field knows: those of its tables, after training those it was trained on; None for any."""
         self.provenance: dict[str, Any] = {}
         """How the weights came to be: training data, budget, hardware."""
 
@@ -91,8 +105,9 @@ class ForceField(nn.Module):
         if self.elements is not None:
             unknown = sorted(set(np.unique(np.asarray(z)).tolist()) - set(self.elements))
             if unknown:
-                known = ", ".join(units.symbol(a) for a in self.elements)
-                raise UnsupportedElement(f"{self.name} does not know {', '.join(map(units.symbol, unknown))}; it knows {known}")
+                raise UnsupportedElement(
+                    f"{self.name} does not know {', '.join(map(units.symbol, unknown))}; it knows {_spelled(self.elements)}"
+                )
 
     def predict(self, graph: AtomGraph, *, stress: bool = False, create_graph: bool = False) -> Prediction:
         """Energy, forces and, when asked, stress of every structure in the graph.
@@ -127,6 +142,21 @@ class ForceField(nn.Module):
         if create_graph:
             return Prediction(energy, forces, virial, atomic)
         return Prediction(energy.detach(), forces, None if virial is None else virial.detach(), atomic.detach())
+
+
+def _spelled(elements: tuple[int, ...]) -> str:
+    """Symbols of atomic numbers; runs of more than four as `H to Xe`.
+
+    >>> _spelled((3, 15, 16)), _spelled((*range(1, 55), 57))
+    ('Li, P, S', 'H to Xe, La')
+    """
+    text, left = [], list(elements)
+    while left:
+        run = next((n for n, z in enumerate(left) if z != left[0] + n), len(left))
+        names = [units.symbol(z) for z in left[: run if run > 4 else 1]]
+        text.append(f"{names[0]} to {names[-1]}" if run > 4 else names[0])
+        left = left[len(names) :]
+    return ", ".join(text)
 
 
 _REGISTRY: dict[str, type[ForceField]] = {}
@@ -225,7 +255,8 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtyp
         to_precision(field, None if weights is None else tensors[weights].dtype).load_state_dict(tensors)
     except RuntimeError as problem:
         raise CheckpointError(f"{path} does not fit {header['model']} {header['settings']}: {problem}") from problem
-    field.elements = None if header.get("elements") is None else tuple(header["elements"])
+    if header.get("elements") is not None:
+        field.elements = tuple(header["elements"])
     field.provenance = header.get("provenance", {})
     return to_precision(field, dtype).to(device).eval()
 

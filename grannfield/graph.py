@@ -179,6 +179,55 @@ def pair_vectors(edge_vec: Tensor, graph: AtomGraph) -> Tensor:
     return edge_vec.reshape(-1, 3).index_select(0, graph.pair_slots[:, 0])
 
 
+def reversed_values(x: Tensor, graph: AtomGraph) -> Tensor:
+    """Edge features [N, K, C] of the opposite edges: slot i->j gets what slot j->i holds. Symmetric graphs only."""
+    return _Reversed.apply(x, graph.reverse)
+
+
+@dataclass(frozen=True, eq=False)
+class Inward:
+    """The edges that point at each atom: for a symmetric graph the reverses of its own."""
+
+    slots: Tensor
+    """[N, L] int64, slots whose neighbour is the atom; padded with 0."""
+    mask: Tensor
+    """[N, L] bool."""
+    place: Tensor
+    """[N, K] int64, where each slot stands in `slots`, counted along the flattened [N * L]; 0 in padded slots."""
+
+
+def inward(graph: AtomGraph) -> Inward:
+    """Which edges point at each atom; a cap on the number of neighbours makes them differ from the reverses of its own."""
+    if graph.symmetric:
+        return Inward(graph.reverse, graph.mask, graph.reverse)
+    n, k = graph.neighbors.shape
+    edges = graph.mask.reshape(-1).nonzero().squeeze(1)
+    target = graph.neighbors.reshape(-1)[edges]
+    order = torch.argsort(target, stable=True)
+    edges, target = edges[order], target[order]
+    count = torch.bincount(target, minlength=n)
+    rank = torch.arange(len(edges), device=edges.device) - (count.cumsum(0) - count)[target]
+    width = max(1, int(count.max())) if len(edges) else 1
+    slots, mask = graph.reverse.new_zeros(n, width), graph.mask.new_zeros(n, width)
+    slots[target, rank], mask[target, rank] = edges, True
+    place = graph.reverse.new_zeros(n * k)
+    place[edges] = target * width + rank
+    return Inward(slots, mask, place.view(n, k))
+
+
+def graph_values(y: Tensor, graph: AtomGraph) -> Tensor:
+    """Features [B, C] of structures placed at their atoms, as [N, C]."""
+    if graph.atoms_per_graph is not None:
+        wide = y.unsqueeze(1).expand(y.shape[0], graph.atoms_per_graph, *y.shape[1:])
+        return wide.reshape(-1, *y.shape[1:])
+    return y.index_select(0, graph.batch)
+
+
+def atoms_by_graph(graph: AtomGraph) -> Tensor:
+    """Number of atoms of each structure: [B], double precision."""
+    return sum_by_graph(graph.pos.new_ones(graph.pos.shape[0]), graph)
+
+
 def sum_by_graph(x: Tensor, graph: AtomGraph) -> Tensor:
     """Sum over the atoms of each structure: [N, ...] -> [B, ...], in double precision."""
     x = x.double()
@@ -225,6 +274,19 @@ class _SumInwards(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         return _Neighbors.apply(grad, *ctx.saved_tensors), None, None
+
+
+class _Reversed(torch.autograd.Function):
+    """x at the reverse slot: its own inverse and its own adjoint."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, reverse: Tensor) -> Tensor:
+        ctx.save_for_backward(reverse)
+        return x.reshape(-1, *x.shape[2:]).index_select(0, reverse.reshape(-1)).view(x.shape)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return _Reversed.apply(grad, *ctx.saved_tensors), None
 
 
 class _PairToSlots(torch.autograd.Function):

@@ -8,6 +8,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import tomllib
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +22,9 @@ from grannfield.forcefield import ForceField, create, registered, to_precision
 from grannfield.graph import AtomGraph, collate
 from grannfield.neighbors import graph_from_edges, neighbor_graph
 
-PARITY_SETTINGS: dict[str, dict[str, str]] = {
-    "schnet": {k: k for k in ("hidden_channels", "num_filters", "num_interactions", "num_gaussians", "cutoff")}
-}
-"""Our keyword for each setting that a parity file of a model states."""
-
-PARITY_KEYS: dict[str, list[tuple[str, str]]] = {
-    "schnet": [(r"^embed\.table$", "embedding.weight"), (r"^int(\d+)\.", r"interactions.\1.")],
-}
-"""Model by model, how the names in a parity file become names in our state dict; `.W` and `.b` are renamed for all."""
+PARITY = Path(__file__).parent / "parity"
+"""One MODEL.toml each: our keyword for every setting that a parity file states (`name.0` is the first of a list), and how the
+names of its weights become names in our state dict, regular expressions applied in order. `.W` and `.b` are renamed for all."""
 
 
 class LennardJones(ForceField):
@@ -67,14 +64,14 @@ def model_of(path: Path) -> str:
 def parity_field(path: Path, dtype: torch.dtype = torch.float64) -> ForceField:
     """The force field of a parity file, published behaviour, with the stored weights."""
     name = model_of(path)
+    table = tomllib.loads((PARITY / f"{name}.toml").read_text(encoding="utf-8"))
     with np.load(path, allow_pickle=False) as file:
         stated = json.loads(str(file["settings_json"]))
         weights = {key[2:]: torch.from_numpy(np.array(file[key])) for key in file.files if key.startswith("w/")}
-    wanted = PARITY_SETTINGS[name]
-    field = create(name, **{ours: stated[theirs] for theirs, ours in wanted.items()}, as_published=True)
+    field = create(name, **{ours: _stated(stated, theirs) for ours, theirs in table["settings"].items()}, as_published=True)
     state: dict[str, Tensor] = {}
     for key, value in weights.items():
-        for pattern, ours in PARITY_KEYS[name]:
+        for pattern, ours in table["keys"].items():
             key = re.sub(pattern, ours, key)
         state[re.sub(r"\.b$", ".bias", re.sub(r"\.W$", ".weight", key))] = value
     current = field.state_dict()
@@ -89,34 +86,91 @@ def parity_field(path: Path, dtype: torch.dtype = torch.float64) -> ForceField:
     return field.eval()
 
 
-def parity_graph(file: Any, structure: str, cutoff: float) -> AtomGraph:
-    """A stored input, with our own neighbour search; the stored edges only where a cap made them asymmetric."""
-    source = structure if f"{structure}/positions" in file.files else structure.split("_cap")[0]
-    z, pos, cell = (np.asarray(file[f"{source}/{key}"]) for key in ("Z", "positions", "cell"))
-    batch = np.asarray(file[f"{source}/batch"])
-    cell = cell.reshape(-1, 3, 3)
-    if source != structure:
-        i, j, shift = (np.asarray(file[f"{structure}/edge_{key}"]) for key in ("dst", "src", "shift"))
-        return graph_from_edges(z, pos, cell[0], cutoff, i, j, shift)
-    return collate([neighbor_graph(z[batch == b], pos[batch == b], cell[b], cutoff) for b in range(len(cell))])
+def _stated(settings: dict[str, Any], name: str) -> Any:
+    key, _, index = name.partition(".")
+    return settings[key][int(index)] if index else settings[key]
+
+
+@dataclass(frozen=True)
+class StoredInput:
+    """One structure, or batch of structures, of a parity file, in either of its two key styles."""
+
+    graph: AtomGraph
+    slot: Tensor
+    """[E] slot of each stored edge."""
+
+    @classmethod
+    def read(cls, file: Any, structure: str, cutoff: float) -> StoredInput:
+        """With our own neighbour search; with the stored edges only where a cap left fewer of them."""
+        source = structure
+        while f"{source}/positions" not in file.files:  # lgps_cap12 and batch_train_mode state only what differs
+            source = source.rpartition("_")[0]
+        edges = structure if _has_edges(file, structure) else source
+        one = lambda place, *names: np.asarray(next(file[f"{place}/{n}"] for n in names if f"{place}/{n}" in file.files))  # noqa: E731
+        z, pos, cell = one(source, "Z", "atomic_numbers"), one(source, "positions"), one(source, "cell").reshape(-1, 3, 3)
+        batch = one(source, "batch")
+        i, j = one(edges, "edge_dst", "edge_target"), one(edges, "edge_src", "edge_source")
+        shift = one(edges, "edge_shift").reshape(-1, 3)
+        graphs, slots, first = [], np.empty(len(i), np.int64), 0
+        for b in range(len(cell)):
+            atoms, mine = batch == b, batch[i] == b
+            graph = neighbor_graph(z[atoms], pos[atoms], cell[b], cutoff)
+            if graph.n_edges != mine.sum():
+                graph = graph_from_edges(z[atoms], pos[atoms], cell[b], cutoff, i[mine] - first, j[mine] - first, shift[mine])
+            graphs.append(graph)
+            first += int(atoms.sum())
+        joined = collate(graphs)
+        centre, column = (x.numpy() for x in joined.mask.nonzero(as_tuple=True))
+        crossed = joined.shift.numpy()[centre, column].astype(int)
+        ours = {
+            key: int(c * joined.mask.shape[1] + k)
+            for key, c, k in zip(_names(centre, joined.neighbors.numpy()[centre, column], crossed), centre, column, strict=True)
+        }
+        try:
+            slots[:] = [ours[key] for key in _names(i, j, shift.astype(int))]
+        except KeyError as edge:
+            raise ValueError(f"{structure} stores the edge {edge}, which no neighbour search finds") from None
+        return cls(joined, torch.from_numpy(slots))
+
+    def by_slot(self, values: np.ndarray, dtype: torch.dtype) -> Tensor:
+        """Stored edge values [E, ...] in the neighbour matrix [N, K, ...], zero in padded slots."""
+        values = torch.from_numpy(np.asarray(values)).to(dtype)
+        matrix = values.new_zeros(self.graph.mask.numel(), *values.shape[1:])
+        matrix[self.slot] = values
+        return matrix.view(*self.graph.mask.shape, *values.shape[1:])
+
+
+def _has_edges(file: Any, structure: str) -> bool:
+    return any(f"{structure}/edge_{name}" in file.files for name in ("dst", "target"))
+
+
+def _names(i: np.ndarray, j: np.ndarray, shift: np.ndarray) -> list[tuple[int, ...]]:
+    return [(a, b, *s) for a, b, s in zip(i.tolist(), j.tolist(), shift.tolist(), strict=True)]
 
 
 def parity(path: str | Path, dtype: torch.dtype = torch.float64) -> dict[str, tuple[float, float]]:
     """Errors of energy and forces for each structure of a file: max|x - ref| / max(1, max|ref|)."""
     path = Path(path)
-    field = parity_field(path, dtype)
     errors: dict[str, tuple[float, float]] = {}
     with np.load(path, allow_pickle=False) as file:
         for structure in sorted({key.split("/")[0] for key in file.files if key.endswith("/energy")}):
-            if structure.endswith("train_mode"):
-                continue
-            prediction = field.predict(parity_graph(file, structure, field.cutoff))
+            field: Any = parity_field(path, dtype)
+            stored = StoredInput.read(file, structure, field.cutoff)
+            if f"{structure}/edge_rot" in file.files:
+                field.frames = partial(_given, stored.by_slot(file[f"{structure}/edge_rot"], dtype))
+            if f"{structure}/edge_resolution" in file.files:
+                field.closeness = partial(_given, stored.by_slot(file[f"{structure}/edge_resolution"], dtype))
+            prediction = field.train(structure.endswith("train_mode")).predict(stored.graph)
             pairs = ((prediction.energy, file[f"{structure}/energy"]), (prediction.forces, file[f"{structure}/forces"]))
             energy, forces = (
-                float(np.abs(ours.double().numpy() - ref).max() / max(1.0, np.abs(ref).max())) for ours, ref in pairs
+                float(np.abs(ours.detach().double().numpy() - ref).max() / max(1.0, np.abs(ref).max())) for ours, ref in pairs
             )
             errors[structure] = energy, forces
     return errors
+
+
+def _given(stored: Tensor, _: Tensor) -> Tensor:
+    return stored
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -29,6 +29,7 @@ class SchNet(ForceField):
         as_published: bool = False,
     ) -> None:
         super().__init__(cutoff)
+        self.elements = tuple(range(1, 100))
         self.embedding = nn.Embedding(100, hidden_channels, padding_idx=0)
         self.rbf = GaussianBasis(num_gaussians, cutoff)
         self.interactions = nn.ModuleList(

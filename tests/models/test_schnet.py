@@ -19,7 +19,7 @@ from grannfield.graph import AtomGraph, collate
 from grannfield.neighbors import neighbor_graph
 from grannfield.testing import main, parity, parity_field
 
-PARITY = Path(__file__).parent / "parity" / "schnet.npz"
+PARITY = Path(__file__).parents[1] / "parity" / "schnet.npz"
 CUTOFF = 5.0
 SKEWED = np.array([[3.2, 0.0, 0.0], [0.8, 3.4, 0.0], [0.4, 0.9, 3.6]])
 """Thinner than the cut-off in every direction: atoms are their own neighbours."""
