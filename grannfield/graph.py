@@ -215,6 +215,32 @@ def inward(graph: AtomGraph) -> Inward:
     return Inward(slots, mask, place.view(n, k))
 
 
+def by_neighbor(graph: AtomGraph) -> AtomGraph:
+    """The same edges with each listed by the atom it points at: a symmetric graph is its own.
+
+    Only `neighbors`, `mask` and `pair` are those of the turned edges, enough for functions of the distance.
+    """
+    if graph.symmetric:
+        return graph
+    turned, k = inward(graph), graph.neighbors.shape[1]
+    own = torch.arange(len(graph.z), device=graph.z.device).unsqueeze(1)
+    pair = graph.pair.reshape(-1)[turned.slots.reshape(-1)].view_as(turned.slots)
+    return replace(
+        graph,
+        neighbors=torch.where(turned.mask, turned.slots // k, own),
+        mask=turned.mask,
+        pair=torch.where(turned.mask, pair, len(graph.pair_slots)),
+    )
+
+
+def graph_softmax(x: Tensor, graph: AtomGraph) -> Tensor:
+    """e^x over its sum over the atoms of each structure: [N] -> [N], in double precision."""
+    x = x.double()
+    top = x.new_full((graph.n_graphs,), -torch.inf).scatter_reduce(0, graph.batch, x.detach(), "amax")
+    weight = torch.exp(x - graph_values(top, graph))
+    return weight / graph_values(sum_by_graph(weight, graph), graph)
+
+
 def graph_values(y: Tensor, graph: AtomGraph) -> Tensor:
     """Features [B, C] of structures placed at their atoms, as [N, C]."""
     if graph.atoms_per_graph is not None:
