@@ -169,6 +169,7 @@ class Gated(nn.Module):
         self.mlp0, self.mlp1 = glorot_linear(2 * n_in, n_in), glorot_linear(n_in, 2 * n_out)
 
     def forward(self, x: Tensor, vec: Tensor) -> tuple[Tensor, Tensor]:
-        length = (self.vec1(vec).square().sum(dim=1) + self.smallest**2).sqrt()
+        seen = self.vec1(vec)
+        length = torch.linalg.vector_norm(torch.cat([seen, torch.full_like(seen[:, :1], self.smallest)], dim=1), dim=1)
         s, gate = self.mlp1(silu(self.mlp0(torch.cat([x, length], dim=-1)))).chunk(2, dim=-1)
         return s, gate.unsqueeze(1) * self.vec2(vec)
