@@ -76,6 +76,7 @@ def _add_train(commands: Any) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a model setting, such as hidden_channels=64"
     )
+    parser.add_argument("--reduced", action="store_true", help="a size that trains on a CPU in minutes; tables say so")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches; the split keeps seed 0")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--out", type=Path, help="folder (default: reports/checkpoints/MODEL)")
@@ -89,14 +90,14 @@ def _train(options: argparse.Namespace) -> None:
 
     from grannfield.data.dataset import frames
     from grannfield.data.material import load_material
-    from grannfield.forcefield import create
+    from grannfield.forcefield import create, is_reduced, reduced_settings
     from grannfield.recipe import RECIPES
     from grannfield.train import fit
 
     name, _, behaviour = options.model.partition("@")
     if behaviour not in ("", "published"):
         raise ValueError(f"{options.model!r}: after the @ only `published` is known")
-    settings = dict(_assignment(text) for text in options.set)
+    settings = (reduced_settings(name) if options.reduced else {}) | dict(_assignment(text) for text in options.set)
     if behaviour:
         settings["as_published"] = True
     torch.manual_seed(options.seed)
@@ -118,7 +119,8 @@ def _train(options: argparse.Namespace) -> None:
         "training_data": training.sha256,
         "split": options.split,
     }
-    print(f"{name}: {field.n_parameters:,} parameters; {len(training)} training and {len(validation)} validation frames of "
+    size = " (reduced)" if is_reduced(field) else ""
+    print(f"{name}{size}: {field.n_parameters:,} parameters; {len(training)} training and {len(validation)} validation frames of "
           f"{material.short} ({reference.label}); batch {recipe.batch_size}, recipe {recipe.name}, into {folder}")  # fmt: skip
     path = fit(
         field, training, validation, folder, budget_s=60 * options.minutes, recipe=recipe, seed=options.seed,
@@ -247,11 +249,10 @@ def _models(options: argparse.Namespace) -> None:
     published = table1()
     rows = []
     for name, cls in registered().items():
-        counts = [create(name, as_published=flag).n_parameters for flag in (False, True)]
-        rows.append(
-            [name, cls.symmetry, *(f"{count:,}" for count in counts), published.get(name, {}).get("parameters_million", "")]
-        )
-    print(tabulate(rows, headers=["model", "symmetry", "parameters", "@published", "Table 1 (million)"], disable_numparse=True))
+        counts = [f"{create(name, as_published=flag).n_parameters:,}{' (inferred)' * cls.inferred}" for flag in (False, True)]
+        rows.append([name, cls.symmetry, *counts, published.get(name, {}).get("parameters_million", "")])
+    headers = ["model", "symmetry (claimed)", "parameters", "@published", "Table 1 (million)"]
+    print(tabulate(rows, headers=headers, disable_numparse=True))
 
 
 def _add_materials(commands: Any) -> None:

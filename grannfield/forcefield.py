@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -75,6 +77,8 @@ class ForceField(nn.Module):
     """What the architecture claims, in the words of Table 1."""
     claims: ClassVar[Claims] = Claims()
     """The same in terms that can be measured."""
+    inferred: ClassVar[bool] = False
+    """Whether the sizes behind Table 1 are not published and were inferred from its parameter count."""
 
     def __init__(self, cutoff: float) -> None:
         super().__init__()
@@ -195,6 +199,25 @@ def create(name: str, **settings: Any) -> ForceField:
     field.name = name
     field.settings = {key: settings.get(key, parameter.default) for key, parameter in signature.parameters.items()}
     return field
+
+
+def reduced_settings(name: str) -> dict[str, Any]:
+    """Settings of a model that trains on a CPU in minutes; empty where the size of Table 1 does."""
+    text = resources.files("grannfield.models").joinpath("reduced.toml").read_text(encoding="utf-8")
+    settings: dict[str, Any] = tomllib.loads(text).get(name, {})
+    return settings
+
+
+def is_reduced(field: ForceField) -> bool:
+    """Whether a registered model has fewer parameters than at the size of Table 1, its keyword defaults."""
+    known = registered().get(field.name)
+    if known is None:
+        return False
+    signature = inspect.signature(known).parameters
+    if all(field.settings.get(key, p.default) == p.default for key, p in signature.items() if key != "as_published"):
+        return False
+    with torch.random.fork_rng(devices=[]):
+        return field.n_parameters < create(field.name, as_published=field.settings.get("as_published", False)).n_parameters
 
 
 def weights_hash(field: ForceField) -> str:

@@ -12,6 +12,7 @@ from grannfield import provenance
 from grannfield.analysis.uncertainty import Estimate
 from grannfield.data.material import Material, reference_at
 from grannfield.data.reference import Reference
+from grannfield.forcefield import is_reduced
 from grannfield.harness import Bench, Once, ReferenceData, Subject
 from grannfield.plugin import SHIPPED, Named, open_model
 from grannfield.report.columns import COLUMNS
@@ -71,6 +72,7 @@ class Session:
                     "identity": subject.identity,
                     "n_parameters": model.n_parameters,
                     "symmetry": model.symmetry,
+                    "reduced": is_reduced(model),
                 }
                 about |= {"conservative": model.conservative, "settings": model.settings, "provenance": model.provenance}
                 about["shipped"] = named.path is not None and named.path.parent == SHIPPED

@@ -155,6 +155,8 @@ class _Trainer:
     def _step(self, train: GraphSet) -> float:
         graph = train.batch(self._frames(self.step))
         self.field.train()
+        # Dropout and random edge frames depend on seed and step alone: a resumed training repeats them.
+        torch.manual_seed(int(np.random.SeedSequence(self.seed, spawn_key=(1, self.step)).generate_state(1)[0]))
         prediction = self.field.predict(graph, create_graph=True)
         loss = loss_of(prediction.energy, prediction.forces, graph.energy, graph.forces, self.field.scale.scale)
         value = float(loss.detach())

@@ -31,6 +31,8 @@ class CGCNN(ForceField):
       energy of two cells that of one and halves the forces.
     """
 
+    inferred = True
+
     def __init__(
         self,
         num_features: int = 128,

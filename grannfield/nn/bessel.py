@@ -47,7 +47,7 @@ class SphericalBessel(nn.Module):
         super().__init__()
         self.cutoff, self.exponent = cutoff, exponent
         zeros = spherical_bessel_zeros(n_l, n_n).astype(np.float32)
-        at = np.stack([_spherical_bessel(l + 1, zeros[l].astype(np.float64)) for l in range(n_l)]).astype(np.float32)  # noqa: E741
+        at = np.stack([_spherical_bessel(l + 1, zeros[l].astype(np.float64)) for l in range(n_l)]).astype(np.float32)
         norm = np.float32(1) / np.sqrt(np.float32(0.5) * at * at)
         self.zeros, self.norm = torch.from_numpy(zeros.astype(np.float64)), torch.from_numpy(norm.astype(np.float64))
 
@@ -57,7 +57,7 @@ class SphericalBessel(nn.Module):
         x = zeros * u  # [P, n_l, n_n]
         below, here = torch.cos(x) / x, torch.sin(x) / x  # j_-1 and j_0; row 0 is finished
         rows = [here[:, :1]]
-        for l in range(1, len(zeros)):  # noqa: E741
+        for l in range(1, len(zeros)):
             rest = x[:, l:]
             below, here = here[:, 1:], (2 * l - 1) / rest * here[:, 1:] - below[:, 1:]
             rows.append(here[:, :1])
@@ -72,7 +72,7 @@ def spherical_bessel_zeros(n_l: int, n_n: int) -> np.ndarray:
     """
     zeros = np.pi * np.arange(1, n_n + n_l + 1)
     rows = [zeros[:n_n]]
-    for l in range(1, n_l):  # noqa: E741
+    for l in range(1, n_l):
         low, high = zeros[:-1].copy(), zeros[1:].copy()
         rising = _spherical_bessel(l, high) > _spherical_bessel(l, low)
         for _ in range(80):
@@ -84,7 +84,7 @@ def spherical_bessel_zeros(n_l: int, n_n: int) -> np.ndarray:
     return np.stack(rows)
 
 
-def _spherical_bessel(l: int, x: np.ndarray) -> np.ndarray:  # noqa: E741
+def _spherical_bessel(l: int, x: np.ndarray) -> np.ndarray:
     """j_l(x) by upward recurrence, accurate where x is not small beside l."""
     below, here = np.cos(x) / x, np.sin(x) / x
     for k in range(1, l + 1):

@@ -63,7 +63,7 @@ class Triplets:
 def _legendre(c: Tensor, n_l: int) -> Tensor:
     """sqrt((2l+1)/4pi) P_l(c), l < n_l: [...] -> [..., n_l]."""
     below, here, rows = torch.zeros_like(c), torch.ones_like(c), []
-    for l in range(n_l):  # noqa: E741
+    for l in range(n_l):
         rows.append(math.sqrt((2 * l + 1) / (4 * math.pi)) * here)
         below, here = here, ((2 * l + 1) * c * here - l * below) / (l + 1)
     return torch.stack(rows, dim=-1)

@@ -72,9 +72,7 @@ def coupled(paths: Iterable[Coupling]) -> Irreps:
 
 
 @cache
-def wigner_3j(
-    l1: int, l2: int, l3: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None
-) -> Tensor:
+def wigner_3j(l1: int, l2: int, l3: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
     """The invariant of three real irreps, [2 l1 + 1, 2 l2 + 1, 2 l3 + 1], with unit sum of squares and e3nn's sign.
 
     It is the Clebsch-Gordan tensor <l1 m1 l2 m2|l3 m3> in the basis of real harmonics: zero unless |l1-l2| <= l3 <= l1+l2.
@@ -134,6 +132,8 @@ class IrrepLinear(nn.Module):
     Degrees that only the output has are zero. Weights [in, out] start as N(0, 1) / sqrt(in).
     """
 
+    bias: Tensor
+
     def __init__(self, n_in: Irreps, n_out: Irreps, bias: bool = True) -> None:
         super().__init__()
         self.n_out = n_out
@@ -141,7 +141,7 @@ class IrrepLinear(nn.Module):
         self.weights = nn.ParameterDict(
             {str(degree): nn.Parameter(torch.randn(shape) / sqrt(shape[0])) for degree, shape in shapes.items()}
         )
-        self.bias = nn.Parameter(torch.zeros(n_out[0])) if bias and 0 in n_out else None
+        self.register_parameter("bias", nn.Parameter(torch.zeros(n_out[0])) if bias and 0 in n_out else None)
 
     def forward(self, x: Features) -> Features:
         anything = next(iter(x.values()))
@@ -167,9 +167,7 @@ class IrrepNorm(nn.Module):
 
     def forward(self, x: Features) -> Features:
         out: Features = {}
-        for (degree, channels), weight in zip(
-            self.irreps.items(), self.weight.split(list(self.irreps.values())), strict=True
-        ):
+        for (degree, channels), weight in zip(self.irreps.items(), self.weight.split(list(self.irreps.values())), strict=True):
             if degree == 0:
                 out[0] = nn.functional.layer_norm(x[0], (channels,), weight, self.bias, self.eps)
             else:

@@ -65,7 +65,7 @@ def leaderboard(results: list[Results], metrics: tuple[str, ...] = tuple(COLUMNS
     rows = []
     for one in results:
         for material in one.materials:
-            row = {"model": one.label, "material": material, "reference": reference_of(one, material)}
+            row = {"model": row_name(one), "material": material, "reference": reference_of(one, material)}
             for metric in metrics:
                 score = one.scores.get((metric, material))
                 elsewhere = COLUMNS[metric].measured_on
@@ -73,6 +73,11 @@ def leaderboard(results: list[Results], metrics: tuple[str, ...] = tuple(COLUMNS
                 row[COLUMNS[metric].heading] = absent if score is None else cell(score)
             rows.append(row)
     return pd.DataFrame(rows)
+
+
+def row_name(one: Results) -> str:
+    """A model as the tables call it; one of another size than Table 1's is marked."""
+    return f"{one.label} (reduced)" if one.model.get("reduced") else one.label
 
 
 def cell(score: Score) -> str:
@@ -99,7 +104,7 @@ def table1(results: list[Results]) -> pd.DataFrame:
         budget = f"{story['budget_s'] / 60:g} min" if "budget_s" in story else "unknown"
         rows.append(
             {
-                "model": one.label,
+                "model": row_name(one),
                 "symmetry": model.get("symmetry", ""),
                 "parameters (million)": f"{model.get('n_parameters', 0) / 1e6:.2f}",
                 "published ": theirs.get("parameters_million", ""),
@@ -133,7 +138,7 @@ def table2(results: list[Results]) -> pd.DataFrame:
     )
     for one in results:
         theirs = published.get(str(one.model.get("name", "")).partition("@")[0], {})
-        row = {"model": one.label}
+        row = {"model": row_name(one)}
         for material in materials:
             score = one.scores.get(("neg_log_sigma", material))
             row[material] = "" if score is None else score.text
@@ -149,7 +154,8 @@ def header(results: list[Results]) -> str:
     for one in results:
         story, protocol = one.model.get("provenance") or {}, one.protocol
         shipped = ", shipped with the package" if one.model.get("shipped") else ""
-        lines.append(f"- **{one.label}** (weights `{one.model.get('identity', '')[:10]}`{shipped}): {training(story)}")
+        size = f"; reduced: {one.model['n_parameters']:,} parameters" if one.model.get("reduced") else ""
+        lines.append(f"- **{one.label}** (weights `{one.model.get('identity', '')[:10]}`{shipped}{size}): {training(story)}")
         scored = f"preset `{protocol.get('preset')}`: {protocol.get('described')}; {protocol.get('hardware')}"
         lines.append(f"  - scored with {scored}; seed {protocol.get('seed')}")
     references = sorted({reference_of(one, material) for one in results for material in one.materials} - {""})

@@ -113,7 +113,11 @@ def test_gns_tat_has_no_preferred_direction() -> None:
 
 def rock_salt(noise: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     pos = np.array([[x, y, w] for x in (0, 2.6) for y in (0, 2.6) for w in (0, 2.6)], float)
-    return np.array([3, 16, 16, 3, 16, 3, 3, 16]), pos + np.random.default_rng(0).normal(scale=noise, size=pos.shape), 5.2 * np.eye(3)
+    return (
+        np.array([3, 16, 16, 3, 16, 3, 3, 16]),
+        pos + np.random.default_rng(0).normal(scale=noise, size=pos.shape),
+        5.2 * np.eye(3),
+    )
 
 
 def test_gns_tat_feels_nothing_in_a_perfect_crystal() -> None:

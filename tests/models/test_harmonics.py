@@ -45,7 +45,9 @@ def special_rotations() -> torch.Tensor:
     """The 24 of the cube: alpha and gamma are undefined for 8 of them."""
     signed = [np.eye(3)[list(p)] * np.array(s) for p in np.ndindex(3, 3, 3) if len(set(p)) == 3 for s in np.ndindex(2, 2, 2)]
     turns = [np.where(m == 0, 0.0, m) for p in signed for m in [p]]
-    every = [np.eye(3)[list(p)] * (1 - 2 * np.array(s)) for p in np.ndindex(3, 3, 3) if len(set(p)) == 3 for s in np.ndindex(2, 2, 2)]
+    every = [
+        np.eye(3)[list(p)] * (1 - 2 * np.array(s)) for p in np.ndindex(3, 3, 3) if len(set(p)) == 3 for s in np.ndindex(2, 2, 2)
+    ]
     del signed, turns
     return torch.from_numpy(np.stack([m for m in every if np.linalg.det(m) > 0]))
 

@@ -11,7 +11,7 @@ import torch
 
 from grannfield.forcefield import ForceField, Prediction, create, load, registered, save, to_precision, weights_hash
 from grannfield.graph import collate
-from grannfield.neighbors import neighbor_graph
+from grannfield.neighbors import brute_force, neighbor_graph
 from tests.models.small import CUTOFF, SKEWED, SMALL, WIDE, atoms, small
 
 MODELS = sorted(set(SMALL) & set(registered()))
@@ -172,7 +172,7 @@ def test_a_loss_on_forces_has_finite_gradients(name: str, published: bool) -> No
         (prediction.energy.sum() + prediction.forces.square().sum()).backward()
         gradients = {key: p.grad for key, p in field.named_parameters() if p.requires_grad and not key.startswith("unused")}
         assert all(g is None or bool(torch.isfinite(g).all()) for g in gradients.values())
-    assert sum(g is not None and bool(g.any()) for g in gradients.values()) > 0.9 * len(gradients)
+    assert sum(g is not None and bool(g.any()) for g in gradients.values()) > 0.7 * len(gradients)  # l > 0 is still empty in the first layer of some
 
 
 @pytest.mark.parametrize("published", [False, True])
@@ -206,3 +206,23 @@ def test_elements_beyond_the_tables_are_refused(name: str) -> None:
     cell = SKEWED * 2
     last = np.array([max(field.elements)])
     assert torch.isfinite(predict(to_precision(field, torch.float64).eval(), last, np.zeros((1, 3)), cell).energy).all()
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("name", MODELS)
+def test_padding_is_inert(name: str, published: bool) -> None:
+    """More columns than needed, as a fixed shape has, change nothing; in training neither, where batches have statistics."""
+    if published and name in ("scn", "escn"):
+        pytest.skip("draws random edge frames")
+    z, pos, cell = atoms(6, apart=1.0)
+    exact = neighbor_graph(z, pos, cell, CUTOFF)
+    width = exact.neighbors.shape[1]
+    roomy = neighbor_graph(z, pos, cell, CUTOFF, capacity=width + 5)
+    fixed = brute_force(z, torch.tensor(pos)[None], torch.tensor(cell)[None], CUTOFF, capacity=width + 3)
+    for training in (False, True):
+        field = small(name, as_published=published, **({"alpha_drop": 0.0} if name == "equiformer" else {})).train(training)
+        here = field.predict(exact)
+        for graph in (roomy, fixed):
+            there = field.predict(graph)
+            torch.testing.assert_close(there.energy, here.energy, rtol=1e-10, atol=1e-10)
+            torch.testing.assert_close(there.forces, here.forces, rtol=1e-9, atol=1e-9)

@@ -1,0 +1,177 @@
+"""From what a user names to what can be measured."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import sys
+import tomllib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from grannfield.contract.samples import Samples, samples
+from grannfield.contract.subjects import CalculatorSubject, FieldSubject, Subject
+from grannfield.contract.weights import enliven, shared
+from grannfield.forcefield import ForceField, create, registered
+from grannfield.plugin import find, open_model
+
+REDUCED = Path(__file__).parent / "reduced.toml"
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A subject with the cells it is measured on and what is known of it."""
+
+    subject: Subject
+    samples: Samples
+    about: dict[str, Any] = field(default_factory=dict)
+    """Parameters, settings, claims, how the weights came to be."""
+    seeded: bool = False
+    """Whether the weights were made here."""
+
+
+def open_name(spec: str, seed: int, full_size: bool = False) -> Opened:
+    """A registered model, `name` or `name@published`, with seeded weights; reduced settings unless `full_size`.
+
+    At full size the weights are scaled on the 5-atom cell, to save time. Raises Vacuous where no weights give it life.
+    """
+    name, behaviour = split_name(spec)
+    published = behaviour == "published"
+    fewer = {} if full_size else reduced().get(name, {})
+    field = seeded(name, seed, as_published=published, **fewer)
+    cells = samples(seed, field.elements)
+    weights = enliven(field, [cells.skew] if full_size else [*cells], seed)
+    rival: Subject | None = None
+    if not published and field.claims.rotation == "approximate" and not full_size:
+        rival = FieldSubject(shared(field, seeded(name, seed, as_published=True, **fewer)), f"{name}@published")
+    subject = FieldSubject(field, spec, rival=rival, must_couple=True)
+    about = described(field) | {"reduced": fewer, "weights": asdict(weights)}
+    if fewer:
+        about["n_parameters"] = create(name, as_published=published).n_parameters
+    return Opened(subject, cells, about, seeded=True)
+
+
+def open_file(spec: str, seed: int) -> Opened:
+    """A checkpoint, or the class of a Python file, with the weights it comes with."""
+    torch.manual_seed(seed)
+    named = find(spec)
+    own = open_model(named)
+    return Opened(FieldSubject(own, named.label), samples(seed, own.elements), described(own))
+
+
+def open_calculator(text: str, seed: int) -> Opened:
+    """An ASE calculator from `pkg.mod:factory(key=value, ...)`."""
+    subject = CalculatorSubject(make_calculator(text), text)
+    return Opened(subject, samples(seed), {"claims": asdict(subject.claims), "conservative": True})
+
+
+def split_name(spec: str) -> tuple[str, str]:
+    """('schnet', 'published') of `schnet@published`, ('schnet', 'default') of `schnet`; ValueError for another behaviour."""
+    name, at, behaviour = spec.partition("@")
+    if at and behaviour != "published":
+        raise ValueError(f"{spec!r}: after the @ only `published` is known")
+    return name, behaviour or "default"
+
+
+def is_registered(spec: str) -> bool:
+    return spec.partition("@")[0] in registered()
+
+
+def seeded(name: str, seed: int, **settings: Any) -> ForceField:
+    """A registered model with fresh weights from a seed."""
+    torch.manual_seed(seed)
+    return create(name, **settings)
+
+
+def reduced() -> dict[str, dict[str, Any]]:
+    """Reduced settings by model."""
+    return tomllib.loads(REDUCED.read_text(encoding="utf-8"))
+
+
+def described(field: ForceField) -> dict[str, Any]:
+    """What a report says of a force field before anything is measured."""
+    return {
+        "class": type(field).__name__,
+        "n_parameters": field.n_parameters,
+        "settings": field.settings,
+        "symmetry": field.symmetry,
+        "claims": asdict(field.claims),
+        "conservative": field.conservative,
+        "differences": differences(type(field)),
+    }
+
+
+def differences(cls: type) -> list[str]:
+    """The bullets under "Differs from the published arithmetic:" in a class docstring.
+
+    >>> class Model:
+    ...     '''A model.
+    ...
+    ...     Differs from the published arithmetic:
+    ...     - a sum over atoms
+    ...       instead of a mean;
+    ...     - an envelope.
+    ...
+    ...     More.
+    ...     '''
+    >>> differences(Model)
+    ['a sum over atoms instead of a mean', 'an envelope']
+    """
+    _, _, after = (cls.__doc__ or "").partition("Differs from the published arithmetic:")
+    found: list[str] = []
+    for line in map(str.strip, after.splitlines()):
+        if line.startswith(("- ", "* ")):
+            found.append(line[2:])
+        elif found and line:
+            found[-1] += f" {line}"
+        elif found:
+            break
+    return [text.rstrip(".;") for text in found]
+
+
+def make_calculator(text: str) -> Any:
+    """The object that `pkg.mod:factory(key=value, ...)` makes; arguments are literals. The current folder is searched, too.
+
+    ValueError says what is wrong with the text, or that module or factory are missing.
+    """
+    example = "write pkg.mod:factory(key=value), for instance 'ase.calculators.lj:LennardJones(sigma=2.2, rc=5.0)'"
+    module, colon, call = text.partition(":")
+    if not colon or not all(part.isidentifier() for part in module.split(".")):
+        raise ValueError(f"--calculator {text!r} names no module; {example}")
+    try:
+        tree = ast.parse(call.strip(), mode="eval").body
+    except SyntaxError:
+        raise ValueError(f"--calculator {text!r}: {call!r} is no call; {example}") from None
+    function = tree.func if isinstance(tree, ast.Call) else tree
+    if not isinstance(function, ast.Name):
+        raise ValueError(f"--calculator {text!r}: {call!r} is no call of a function by its name; {example}")
+    positional, keywords = _literals(tree, text) if isinstance(tree, ast.Call) else ([], {})
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        factory = getattr(importlib.import_module(module), function.id)
+    except ImportError as problem:
+        raise ValueError(f"--calculator {text!r}: {module} cannot be imported ({problem})") from problem
+    except AttributeError:
+        raise ValueError(f"--calculator {text!r}: {module} has no {function.id}") from None
+    return factory(*positional, **keywords)
+
+
+def _literals(call: ast.Call, text: str) -> tuple[list[Any], dict[str, Any]]:
+    """Positional and keyword arguments of a call, all literals."""
+    keywords = {}
+    try:
+        positional = [ast.literal_eval(node) for node in call.args]
+        for node in call.keywords:
+            if node.arg is None:
+                raise ValueError
+            keywords[node.arg] = ast.literal_eval(node.value)
+    except ValueError:
+        raise ValueError(f"--calculator {text!r}: arguments must be literals such as 2.5, 'name' or [1, 2]") from None
+    return positional, keywords
+
+
