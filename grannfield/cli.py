@@ -15,6 +15,7 @@ from grannfield import __version__
 EXAMPLES = """examples:
   grannfield train schnet --minutes 5
   grannfield md --model reports/checkpoints/schnet --material LGPS --temperature 1000 --ps 5 --out run.h5
+  grannfield check schnet
   grannfield bench --preset smoke --model schnet
   grannfield report
 """
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"grannfield {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_md, _add_bench, _add_report, _add_models, _add_materials):
+    for add in (_add_train, _add_md, _add_check, _add_bench, _add_report, _add_models, _add_materials):
         add(commands)
     if (sys.argv[1:] if arguments is None else arguments)[:1] == ["bench"]:
         options, rest = parser.parse_known_args(arguments)
@@ -185,6 +186,20 @@ def _md(options: argparse.Namespace) -> None:
         moved = f"internal temperature {run.internal_temperature:.0f} K, centre of mass {run.drift:.2g} Å/ps"
         print(f"{path}: {frames} frames, {ended}; {moved}")
     shutil.rmtree(partial)
+
+
+def _add_check(commands: Any) -> None:
+    from grannfield.contract import command
+
+    parser = commands.add_parser(
+        "check",
+        help=command.HELP,
+        description=command.DESCRIPTION,
+        epilog=command.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
 
 
 def _add_bench(commands: Any) -> None:

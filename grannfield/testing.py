@@ -24,7 +24,8 @@ from grannfield.neighbors import graph_from_edges, neighbor_graph
 
 PARITY = Path(__file__).parent / "parity"
 """One MODEL.toml each: our keyword for every setting that a parity file states (`name.0` is the first of a list), and how the
-names of its weights become names in our state dict, regular expressions applied in order. `.W` and `.b` are renamed for all."""
+names of its weights become names in our state dict, regular expressions applied in order, '' for constants that are ours.
+`.W` and `.b` are renamed for all."""
 
 
 class LennardJones(ForceField):
@@ -73,7 +74,8 @@ def parity_field(path: Path, dtype: torch.dtype = torch.float64) -> ForceField:
     for key, value in weights.items():
         for pattern, ours in table["keys"].items():
             key = re.sub(pattern, ours, key)
-        state[re.sub(r"\.b$", ".bias", re.sub(r"\.W$", ".weight", key))] = value
+        if key:
+            state[re.sub(r"\.b$", ".bias", re.sub(r"\.W$", ".weight", key))] = value
     current = field.state_dict()
     unknown = sorted(set(state) - set(current))
     if unknown:
@@ -134,9 +136,8 @@ class StoredInput:
 
     def by_slot(self, values: np.ndarray, dtype: torch.dtype) -> Tensor:
         """Stored edge values [E, ...] in the neighbour matrix [N, K, ...], zero in padded slots."""
-        values = torch.from_numpy(np.asarray(values)).to(dtype)
-        matrix = values.new_zeros(self.graph.mask.numel(), *values.shape[1:])
-        matrix[self.slot] = values
+        matrix = torch.zeros(self.graph.mask.numel(), *values.shape[1:], dtype=dtype)
+        matrix[self.slot] = torch.from_numpy(values).to(dtype)
         return matrix.view(*self.graph.mask.shape, *values.shape[1:])
 
 

@@ -168,7 +168,7 @@ def test_stored_runs_are_not_made_again_and_cells_add_up(toys: Path, tmp_path: P
     ("arguments", "message"),
     [
         (("--material", "Li3PS"), "did you mean"),
-        (("--model", "shnet"), "neither a model (schnet"),
+        (("--model", "shnet"), "neither a model (cgcnn"),
         (("--model", "nowhere.py:Model"), "there is no file nowhere.py"),
         (("--device", "cuda:7"), "no GPU here; use --device cpu"),
         (("--preset", "tiny"), "invalid choice"),

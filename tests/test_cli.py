@@ -8,6 +8,7 @@ import pytest
 
 from grannfield.cli import main
 from grannfield.data.store import read_attributes, read_trajectory
+from grannfield.forcefield import is_reduced, load
 
 TINY = [
     "--set",
@@ -52,6 +53,14 @@ def test_train_leaves_checkpoint_curve_and_story(trained: Path) -> None:
     assert len((trained / "curve.csv").read_text().splitlines()) > 2
 
 
+def test_a_reduced_model_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", "forcenet", "--reduced", "--set", "num_interactions=1", "--minutes", "0.02", "--validation-frames", "2"]
+    assert main([*arguments, "--material", "Li4GeS4", "--out", str(tmp_path / "f")]) == 0
+    assert "forcenet (reduced): " in capsys.readouterr().out
+    field = load(tmp_path / "f" / "best.safetensors")
+    assert field.settings["hidden_channels"] == 64 and field.settings["num_interactions"] == 1 and is_reduced(field)
+
+
 def test_md_writes_one_file_for_each_replica(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run.h5"
     arguments = [
@@ -77,7 +86,9 @@ def test_md_writes_one_file_for_each_replica(trained: Path, tmp_path: Path, caps
 
 def test_models_and_materials_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models"]) == 0
-    assert "494,209" in capsys.readouterr().out
+    rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert rows["schnet"].count("494,209") == 2 and rows["cgcnn"].count("245,990 (inferred)") == 2
+    assert "216,591" in rows["deeper_gatgnn"] and "222,351" in rows["deeper_gatgnn"] and "0.22" in rows["deeper_gatgnn"]
     assert main(["materials"]) == 0
     shown = capsys.readouterr().out
     assert "surrogate: SevenNet-0 (11Jul2024)" in shown and "beta-Li3PS4" in shown
@@ -86,7 +97,7 @@ def test_models_and_materials_are_listed(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "shnet"], "no model is called 'shnet'; there are schnet"),
+        (["train", "shnet"], "no model is called 'shnet'; there are cgcnn, deeper_gatgnn, "),
         (["train", "schnet", "--set", "width=3"], "schnet has no setting width; it has hidden_channels"),
         (["train", "schnet", "--set", "width"], "should be KEY=VALUE"),
         (["train", "schnet@old"], "only `published` is known"),

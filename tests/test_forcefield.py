@@ -18,7 +18,9 @@ from grannfield.forcefield import (
     ForceField,
     UnsupportedElement,
     create,
+    is_reduced,
     load,
+    reduced_settings,
     register,
     registered,
     save,
@@ -345,3 +347,15 @@ def test_an_energy_that_does_not_depend_on_positions_has_no_force() -> None:
         prediction = Constant(touches).predict(graph, stress=True)
         assert float(prediction.energy[0]) == 4.0 and prediction.stress is not None
         assert not prediction.forces.any() and not prediction.stress.any()
+
+
+def test_a_field_knows_whether_it_is_reduced() -> None:
+    assert not is_reduced(create("schnet")) and not is_reduced(create("schnet", as_published=True))
+    state = torch.random.get_rng_state()
+    assert is_reduced(create("schnet", hidden_channels=32)) and not is_reduced(create("schnet", hidden_channels=256))
+    torch.random.set_rng_state(state)
+    assert not is_reduced(Direct(3.0))
+    for name in ("dimenet", "gns_tat", "leftnet"):
+        settings = reduced_settings(name)
+        assert settings and is_reduced(create(name, **settings))
+    assert reduced_settings("schnet") == {}

@@ -46,6 +46,15 @@ def test_a_table_holds_every_outcome_and_names_the_surrogate(tmp_path: Path) -> 
     assert "22.5" in (tmp_path / "table1.md").read_text()
 
 
+def test_a_reduced_model_is_marked_in_every_table(tmp_path: Path) -> None:
+    one = results("a", 0.9)
+    one.model["reduced"] = True
+    one.write(tmp_path)
+    for path in write_reports(tmp_path):
+        assert "a (reduced)" in path.read_text()
+    assert "reduced: 494,209 parameters" in (tmp_path / "leaderboard.md").read_text()
+
+
 def test_latex_is_plain_ascii_and_a_number_stands_beside_its_kin(tmp_path: Path) -> None:
     one = results("a", 0.9)
     parts = {"pymatgen": 5.6e-5, "reference": 5.9e-5}

@@ -19,6 +19,7 @@ SMALLEST = 0.01
 """eV/Å, least rms force of a model with weights of its own."""
 FLOOR = 0.01
 """Least curvature and coupling, relative."""
+MOVES = "random displacements"
 STEP = 0.1
 """Å, standard deviation of each coordinate's displacement."""
 
@@ -45,6 +46,8 @@ class Case:
     noise: tuple[float, float] = (0.0, 0.0)
     """eV and eV/Å, rounding noise of energy and forces where the precision is not known, else zero."""
     kept: dict[tuple[Sample, str], Answer] = field(default_factory=dict)
+    failed: set[str] = field(default_factory=set)
+    """Checks that failed so far."""
 
     @property
     def single(self) -> str:
@@ -92,20 +95,19 @@ def alive(case: Case, seeded: bool) -> list[Finding]:
         case.noise = _noise(case, case.samples.gamma)
     energy = min(s.energy / s.force if s.force else 0.0 for s in case.scales.values())
     low, high = SIZE if seeded else (SMALLEST, None)
-    some = "random displacements"
+    detail = "root mean square length"
+    findings = [
+        ("size of forces", forces[0], low, high, len(case.samples.gamma), "atoms", detail),
+        ("size of forces, skewed cell", forces[1], low / 100, high and 100 * high, len(case.samples.skew), "atoms", detail),
+        ("response", min(responses), FLOOR, None, 8, MOVES, f"change of the forces under moves of {STEP} Å, relative to them"),
+        ("curvature", min(curvatures), FLOOR, None, 8, MOVES, "second difference of the forces relative to the first"),
+        ("energy response", energy, 1e-6, None, 8, MOVES, "slope of the energy relative to the forces"),
+    ]
     return [
-        judged("alive: size of forces", forces[0], claimed=True, low=low, high=high, unit="eV/Å", n=len(case.samples.gamma),
-               of="atoms", precision=case.double, detail="root mean square"),
-        judged("alive: size of forces, skewed cell", forces[1], claimed=True, low=low / 10, high=high and 10 * high, unit="eV/Å",
-               n=len(case.samples.skew), of="atoms", precision=case.double, detail="root mean square"),
-        judged("alive: response", min(responses), claimed=True, low=FLOOR, n=8, of=some, precision=case.double,
-               detail=f"change of the forces by moves of {STEP} Å, relative to them", parts={"energy": energy}),
-        judged("alive: curvature", min(curvatures), claimed=True, low=FLOOR, n=8, of=some, precision=case.double,
-               detail="second difference of the forces relative to the first: 0 where they answer in proportion"),
-        judged("alive: energy response", energy, claimed=True, low=1e-6, n=8, of=some, precision=case.double,
-               detail="slope of the energy relative to the forces: 1 where they are its gradient"),
-        _coupling(case),
-    ]  # fmt: skip
+        judged(f"alive: {what}", value, claimed=True, claim="needed", low=least, high=most, n=n, of=of, detail=why,
+               unit="eV/Å" if what.startswith("size") else "", precision=case.double)
+        for what, value, least, most, n, of, why in findings
+    ] + [_coupling(case)]  # fmt: skip
 
 
 def response(case: Case, cell: Sample) -> tuple[float, float, Scale]:
@@ -140,8 +142,11 @@ def _coupling(case: Case) -> Finding:
         mixed.append(rms(both - one - two))
         plain.append((rms(one) + rms(two)) / 2)
     value = float(np.mean(mixed) / np.mean(plain)) if np.mean(plain) else 0.0
-    return judged("alive: coupling", value, claimed=case.subject.must_couple, low=FLOOR, n=3, of="pairs of atoms",
-                  precision=case.double, detail="what two atoms' moves together do to a third, beyond their sum")  # fmt: skip
+    needed = case.subject.must_couple
+    return judged(
+        "alive: coupling", value, claimed=needed, low=FLOOR, n=3, of="pairs of atoms", precision=case.double,
+        claim="needed" if needed else "", detail="what two moves together do to a third atom, beyond their sum",
+    )  # fmt: skip
 
 
 def _nearest(cell: Sample, atom: int) -> int:
@@ -153,11 +158,11 @@ def _nearest(cell: Sample, atom: int) -> int:
 
 
 def _noise(case: Case, cell: Sample) -> tuple[float, float]:
-    """Rounding noise of energy (eV) and forces (eV/Å): second differences over 1e-5 Å, where no physics is left."""
+    """Rounding noise of energy (eV) and forces (eV/Å): second differences over 1e-6 Å, where no physics is left."""
     rng, here = case.rng("noise"), case.base(cell, case.double)
     energy, forces = [], []
     for _ in range(4):
-        move = rng.normal(scale=1e-5, size=(len(cell), 3))
+        move = rng.normal(scale=1e-6, size=(len(cell), 3))
         up, down = (case.subject.answer(cell.displaced(s * move), case.double) for s in (1, -1))
         energy.append(abs(up.energy + down.energy - 2 * here.energy))
         forces.append(rms(up.forces + down.forces - 2 * here.forces))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from grannfield.contract import alive, cutoff, dynamics, sameness, slopes, symme
 from grannfield.contract.alive import Case
 from grannfield.contract.opened import Opened, open_calculator, open_file, open_name, reduced, split_name
 from grannfield.contract.samples import Samples
-from grannfield.contract.subjects import own_random_numbers
+from grannfield.contract.subjects import undisturbed
 from grannfield.contract.verdict import Finding, broken, judged
 from grannfield.contract.weights import Vacuous
 from grannfield.forcefield import UnsupportedElement, registered
@@ -45,7 +45,7 @@ SPOT = ", Table 1 size"
 def check_name(spec: str, seed: int = 0) -> dict[str, Any]:
     """The report of a registered model, `name` or `name@published`, with seeded weights."""
     started = time.monotonic()
-    with own_random_numbers(), progress(len(CHECKS) + 2, f"check {spec}", "checks") as bar:
+    with undisturbed(), progress(len(CHECKS) + 2, f"check {spec}", "checks") as bar:
         try:
             opened = open_name(spec, seed)
         except Vacuous as problem:
@@ -62,7 +62,7 @@ def check_name(spec: str, seed: int = 0) -> dict[str, Any]:
 def check_opened(opened: Opened, seed: int = 0) -> dict[str, Any]:
     """The report of something with weights of its own."""
     started, label = time.monotonic(), opened.subject.label
-    with own_random_numbers(), progress(len(CHECKS) + 1, f"check {label}", "checks") as bar:
+    with undisturbed(), progress(len(CHECKS) + 1, f"check {label}", "checks") as bar:
         findings = measure(opened, seed, bar)
     return report(label, seed, findings, opened.about, time.monotonic() - started)
 
@@ -72,7 +72,7 @@ def check_model(spec: str, seed: int = 0) -> dict[str, Any]:
     if spec.partition("@")[0] in registered():
         split_name(spec)
         return check_name(spec, seed)
-    with own_random_numbers():
+    with undisturbed():
         return check_opened(open_file(spec, seed), seed)
 
 
@@ -81,15 +81,28 @@ def check_calculator(text: str, seed: int = 0) -> dict[str, Any]:
     return check_opened(open_calculator(text, seed), seed)
 
 
-def measure(opened: Opened, seed: int, bar: Any = None, only: tuple[str, ...] = tuple(CHECKS)) -> list[Finding]:
+def measure(opened: Opened, seed: int, bar: Any = None, only: Sequence[str] | None = None) -> list[Finding]:
     """What the checks found; only the first of them where there is nothing to measure."""
     case = Case(opened.subject, opened.samples, seed)
     findings = _tried("alive", lambda: alive.alive(case, opened.seeded), bar)
     if any(f.failed for f in findings):
         return findings
-    for name in only:
+    for name in CHECKS if only is None else only:
         findings += _tried(name, lambda name=name: CHECKS[name](case), bar)  # type: ignore[misc]
-    return findings
+        case.failed = {f.check for f in findings if f.failed}
+    return _with_noise(findings)
+
+
+def _with_noise(findings: list[Finding]) -> list[Finding]:
+    """The same, saying of failures that are no larger than the differences of repeated calls that they are those."""
+    noise = next((f.value for f in findings if f.check == "repeatability" and f.failed), 0.0)
+    note = f"repeated calls differ by {noise:.1e} already"
+    return [
+        replace(f, detail=f"{f.detail}; {note}" if f.detail else note)
+        if f.failed and f.value <= 3 * noise and f.check != "repeatability"
+        else f
+        for f in findings
+    ]
 
 
 def _tried(name: str, check: Callable[[], list[Finding]], bar: Any) -> list[Finding]:
@@ -131,8 +144,9 @@ def report(label: str, seed: int, findings: list[Finding], about: dict[str, Any]
 
 def fingerprint(name: str) -> str:
     """Changes when the code or the data that a registered model's report depends on do."""
-    module = registered()[name].__module__.removeprefix("grannfield.").replace(".", "/") + ".py"
-    digest = hashlib.sha256(provenance.code_hash(module, *CODE).encode())
+    package, _, module = registered()[name].__module__.partition(".")
+    own = [module.replace(".", "/") + ".py"] if package == "grannfield" else []
+    digest = hashlib.sha256(provenance.code_hash(*own, *CODE).encode())
     digest.update(repr(reduced().get(name)).encode())
     for path in sorted(Path(__file__).parent.glob("*-*.toml")):
         digest.update(path.read_bytes())

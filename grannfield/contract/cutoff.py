@@ -67,7 +67,8 @@ def _pairs_in_crystal(case: Case, cutoff: float) -> list[tuple[float, str]]:
     graph = neighbor_graph(cell.z, cell.pos, cell.cell, cutoff + 0.5)
     vectors = graph.edge_vectors().numpy()
     length = np.where(graph.mask.numpy(), np.linalg.norm(vectors, axis=-1), np.inf)
-    neighbors, used = graph.neighbors.numpy(), set()
+    neighbors = graph.neighbors.numpy()
+    used: set[int] = set()
     for flat in np.argsort(np.abs(length - cutoff), axis=None):
         i, k = np.unravel_index(flat, length.shape)
         j = int(neighbors[i, k])

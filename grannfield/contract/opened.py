@@ -17,7 +17,7 @@ from grannfield.contract.samples import Samples, samples
 from grannfield.contract.subjects import CalculatorSubject, FieldSubject, Subject
 from grannfield.contract.weights import enliven, shared
 from grannfield.forcefield import ForceField, create, registered
-from grannfield.plugin import find, open_model
+from grannfield.plugin import ModelNotFound, find, open_model
 
 REDUCED = Path(__file__).parent / "reduced.toml"
 
@@ -58,7 +58,10 @@ def open_name(spec: str, seed: int, full_size: bool = False) -> Opened:
 def open_file(spec: str, seed: int) -> Opened:
     """A checkpoint, or the class of a Python file, with the weights it comes with."""
     torch.manual_seed(seed)
-    named = find(spec)
+    try:
+        named = find(spec)
+    except ModelNotFound as problem:
+        raise ModelNotFound(str(problem.args[0]).removeprefix("--model ")) from None
     own = open_model(named)
     return Opened(FieldSubject(own, named.label), samples(seed, own.elements), described(own))
 
@@ -158,7 +161,10 @@ def make_calculator(text: str) -> Any:
         raise ValueError(f"--calculator {text!r}: {module} cannot be imported ({problem})") from problem
     except AttributeError:
         raise ValueError(f"--calculator {text!r}: {module} has no {function.id}") from None
-    return factory(*positional, **keywords)
+    try:
+        return factory(*positional, **keywords)
+    except TypeError as problem:
+        raise ValueError(f"--calculator {text!r}: {problem}") from problem
 
 
 def _literals(call: ast.Call, text: str) -> tuple[list[Any], dict[str, Any]]:
@@ -173,5 +179,3 @@ def _literals(call: ast.Call, text: str) -> tuple[list[Any], dict[str, Any]]:
     except ValueError:
         raise ValueError(f"--calculator {text!r}: arguments must be literals such as 2.5, 'name' or [1, 2]") from None
     return positional, keywords
-
-

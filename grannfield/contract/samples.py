@@ -99,14 +99,14 @@ def samples(seed: int, elements: tuple[int, ...] | None = None) -> Samples:
     >>> samples(0, (3, 15, 16)).note
     'S in place of Ge'
     """
-    cells = [gamma(seed), skew()]
+    cells = (gamma(seed), skew())
     if elements is None:
-        return Samples(*cells)
+        return Samples(cells[0], cells[1])
     known = np.array(elements)
     others = {int(z): int(known[np.abs(known - z).argmin()]) for cell in cells for z in cell.z}
     swapped = [replace(cell, z=np.array([others[int(z)] for z in cell.z])) for cell in cells]
     note = ", ".join(f"{symbol(new)} in place of {symbol(old)}" for old, new in sorted(others.items()) if new != old)
-    return Samples(*swapped, note)
+    return Samples(swapped[0], swapped[1], note)
 
 
 def gamma(seed: int) -> Sample:

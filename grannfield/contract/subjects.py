@@ -72,9 +72,10 @@ class FieldSubject:
     exact_precision = True
 
     def __init__(self, field: ForceField, label: str, *, rival: Subject | None = None, must_couple: bool = False) -> None:
-        self.label, self.field, self.rival, self.must_couple = label, field, rival, must_couple
-        self.claims, self.conservative, self.cutoff = field.claims, field.conservative, field.cutoff
-        self.has_stress = field.conservative
+        self.label, self.rival, self.must_couple = label, rival, must_couple
+        self.claims, self.conservative, self.has_stress = field.claims, field.conservative, field.conservative
+        self.field: ForceField | None = field
+        self.cutoff: float | None = field.cutoff
         self.fields: dict[str, ForceField] = {}
         for dtype in (torch.float32, torch.float64):
             one = to_precision(copy.deepcopy(field), dtype).eval()
@@ -106,11 +107,11 @@ class CalculatorSubject:
 
     claims = Claims()
     conservative = True
-    cutoff = None
-    precisions = ("as it is",)
+    cutoff: float | None = None
+    precisions: tuple[str, ...] = ("as it is",)
     exact_precision = False
-    field = None
-    rival = None
+    field: ForceField | None = None
+    rival: Subject | None = None
     must_couple = False
 
     def __init__(self, calculator: Any, label: str) -> None:
@@ -153,13 +154,17 @@ def reset_random_numbers() -> None:
 
 
 @contextmanager
-def own_random_numbers() -> Iterator[None]:
-    """Leave the process's random numbers as they were found."""
+def undisturbed() -> Iterator[None]:
+    """One thread, for the cells are small and threads that wait for a busy core cost more than they give; afterwards threads
+    and random numbers of the process are what they were."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
         try:
             yield
         finally:
+            torch.set_num_threads(threads)
             np.random.set_state(numpy_state)  # noqa: NPY002
             random.setstate(python_state)
 

@@ -52,6 +52,14 @@ class Finding:
             return ""
         return "0" if self.value == 0 else f"{self.value:.1e}{' ' if self.unit else ''}{self.unit}"
 
+    @property
+    def sentence(self) -> str:
+        """What was seen, in a line."""
+        if self.verdict == "ERROR":
+            return f"{self.check}: {self.detail}"
+        value = f"{self.check} {self.precision}".strip() + f": {self.text}, should be {self.bounds}"
+        return value + (f" ({self.detail})" if self.detail else "")
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; NaN and infinity become None (an infinite value is a failure whose detail says why)."""
         values = asdict(self)
@@ -60,7 +68,15 @@ class Finding:
         return values | {"bounds": self.bounds}
 
 
-def judged(check: str, value: float, *, claimed: bool, low: float | None = None, high: float | None = None, **more: Any) -> Finding:
+def from_dict(values: dict[str, Any]) -> Finding:
+    """A finding as a JSON file holds it."""
+    kept = {key: x for key, x in values.items() if key != "bounds"}
+    return Finding(**kept | {"value": math.inf if values["value"] is None else values["value"]})
+
+
+def judged(
+    check: str, value: float, *, claimed: bool, low: float | None = None, high: float | None = None, **more: Any
+) -> Finding:
     """A finding with its verdict: a value that is NaN or infinite, or outside its bounds, breaks a claim.
 
     >>> judged("rotation", 2e-7, claimed=True, high=1e-4).verdict, judged("rotation", 0.1, claimed=False, high=1e-4).verdict

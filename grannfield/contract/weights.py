@@ -10,6 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,7 +98,7 @@ def wake(field: ForceField, generator: torch.Generator) -> int:
 
 def take_statistics(field: ForceField, graph: AtomGraph) -> None:
     """Set the running mean and variance of every batch normalisation to those of a batch, as training would."""
-    norms = [module for module in field.modules() if getattr(module, "running_mean", None) is not None]
+    norms: list[Any] = [module for module in field.modules() if getattr(module, "running_mean", None) is not None]
     if not norms:
         return
     momenta = [norm.momentum for norm in norms]

@@ -32,6 +32,7 @@ class CGCNN(ForceField):
     """
 
     inferred = True
+    khot: Tensor
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class CGCNN(ForceField):
         super().__init__(cutoff)
         self.as_published = as_published
         self.elements = tuple(range(1, 101))
-        self.register_buffer("khot", _element_table())
+        self.register_buffer("khot", _element_table(), persistent=False)
         self.embedding = nn.Linear(ELEMENT_COLUMNS, num_features)
         self.rbf = GaussianBasis(num_gaussians, cutoff, trainable=True)
         self.convolutions = nn.ModuleList(Convolution(num_features, num_gaussians) for _ in range(num_graph_conv_layers))

@@ -1,9 +1,10 @@
 """Real spherical harmonics, what rotations do to them, and sets of points on the sphere.
 
-Convention: the polar axis is y, (x, y, z) = (sin b sin a, cos b, sin b cos a); Y_lm ~ sin |m|a for m < 0, cos ma for m > 0, without
-the Condon-Shortley sign, orthonormal on the sphere; coefficient (l, m) stands at l² + l + m. A rotation R acts by Y(R r) = D(R) Y(r).
+Convention: the polar axis is y, (x, y, z) = (sin b sin a, cos b, sin b cos a); Y_lm ~ sin(|m| a) for m < 0, cos(m a) for m > 0,
+without the Condon-Shortley sign, orthonormal on the sphere; coefficient (l, m) stands at l² + l + m. A rotation R acts by
+Y(R r) = D(R) Y(r).
 
->>> spherical_harmonics(1, torch.tensor([[1.0, 2.0, 3.0]])).mul(math.sqrt(4 * math.pi / 3))[0, 1:].tolist()
+>>> spherical_harmonics(1, torch.tensor([[1.0, 2.0, 3.0]])).mul(math.sqrt(4 * math.pi / 3))[0, 1:].round(decimals=6).tolist()
 [1.0, 2.0, 3.0]
 """
 

@@ -1,50 +1,57 @@
-"""What networks on the coefficients of functions on a sphere around each atom share: edge frames, edge scalars, read-out.
+"""What networks on functions on a sphere around each atom share: edge frames, edge scalars, grid and read-out.
 
-A function on the sphere of atom n is x [N, (lmax+1)², C] of `grannfield.nn.harmonics`. Messages are computed in a frame whose
-y axis lies along the edge, where rotations that keep the edge mix only m and -m.
+The functions are x [N, (lmax+1)², C], coefficients of `grannfield.nn.harmonics`. Messages are made in a frame whose y axis lies
+along the edge: there a roll about the edge mixes only m and -m.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from grannfield.graph import AtomGraph, Inward, neighbor_values, pair_values, reversed_values
-from grannfield.nn.harmonics import Constant, sphere_grid, sphere_points, spherical_harmonics
+from grannfield.nn.harmonics import Constant, degrees_and_orders, sphere_grid, sphere_points, spherical_harmonics
 
-silu = nn.functional.silu
+BUFFER = {"cpu": 2**22}
+"""Numbers in the largest temporary array of `in_parts`: on a CPU what the allocator reuses without asking for new pages."""
+LARGE_BUFFER = 2**28
+
+
+def silu(x: Tensor) -> Tensor:
+    """x sigmoid(x), in the memory of x where no gradient is wanted: only for x that nobody else reads."""
+    return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
 
 
 def fixed_frames(edge_vec: Tensor) -> Tensor:
-    """Rotations [N, K, 3, 3], double precision, that take edges [N, K, 3] to the y axis, each by the same rule.
+    """Rotations [N, K, 3, 3], double precision, that take edges [N, K, 3] to the y axis, all by one rule.
 
-    The shortest rotation to a fixed unit vector a, then one that takes a to y. The shortest rotation is the product of the
-    reflections that exchange u with -a and a with -a; it is smooth but at u = -a, a direction no crystal favours, where any
-    reflection that keeps a will do.
+    The shortest rotation to a fixed unit vector a, then one that takes a to y. The shortest rotation is a reflection that
+    takes u to -a, then one that takes -a to a; it is smooth but at u = -a, which no lattice favours, and there any first
+    reflection that keeps u and takes it to -a will do.
     """
-    a = torch.tensor([math.sqrt(2), math.sqrt(3), math.sqrt(5)], dtype=torch.float64, device=edge_vec.device) / math.sqrt(10)
-    across = torch.linalg.cross(a, a.roll(1))
-    across = across / across.norm()
+    a = torch.arange(1, 4, dtype=torch.float64, device=edge_vec.device).div(6).sqrt()
+    across = nn.functional.normalize(torch.linalg.cross(a, a.roll(1)), dim=0)
     frame = torch.stack([across, a, torch.linalg.cross(across, a)])
     u = nn.functional.normalize(edge_vec.double(), dim=-1)
-    middle = u + a
+    middle, apart = u + a, u - a
+    middle = middle - apart * (middle * apart).sum(-1, keepdim=True) / 4  # at right angles to rounding also where it is short
     middle = torch.where(middle.norm(dim=-1, keepdim=True) > 1e-12, nn.functional.normalize(middle, dim=-1), across)
     mirror = torch.eye(3, dtype=u.dtype, device=u.device) - 2 * middle.unsqueeze(-1) * middle.unsqueeze(-2)
     return frame @ (mirror + 2 * a.unsqueeze(-1) * u.unsqueeze(-2))
 
 
 def random_frames(edge_vec: Tensor) -> Tensor:
-    """Rotations [N, K, 3, 3], double precision, that take edges [N, K, 3] to the y axis, rolled about them at random."""
+    """Rotations [N, K, 3, 3], double precision, that take edges [N, K, 3] to the y axis, rolled about it at random."""
     u = nn.functional.normalize(edge_vec.double(), dim=-1)
     w = nn.functional.normalize(torch.rand_like(u) - 0.5, dim=-1)
     x, y, z = w.unbind(-1)
-    along = lambda v: (v * u).sum(-1, keepdim=True).abs()  # noqa: E731
-    chosen = w
     for other in (torch.stack([-y, x, z], dim=-1), torch.stack([x, -z, y], dim=-1)):
-        chosen = torch.where(along(chosen) > along(other), other, chosen)
-    first = nn.functional.normalize(torch.linalg.cross(u, chosen), dim=-1)
+        steeper = (w * u).sum(-1).abs() > (other * u).sum(-1).abs()
+        w = torch.where(steeper.unsqueeze(-1), other, w)
+    first = nn.functional.normalize(torch.linalg.cross(u, w), dim=-1)
     return torch.stack([first, u, torch.linalg.cross(first, u)], dim=-2)
 
 
@@ -55,23 +62,54 @@ def at_neighbors(values: Tensor, graph: AtomGraph, inwards: Inward) -> Tensor:
     return values.flatten(0, 1).index_select(0, inwards.place.reshape(-1)).unflatten(0, graph.mask.shape)
 
 
-def mixed_channels(x: Tensor, weight: Tensor) -> Tensor:
-    """Channels mixed by one matrix for each of the n highest degrees: x [N, (lmax+1)², C], weight [n, H, C] -> [N, Q, H].
+def by_degree(x: Tensor) -> list[Tensor]:
+    """Coefficients [N, (lmax+1)², C] as one [N (2l+1), C] for each degree."""
+    return [x[:, l * l : (l + 1) ** 2].flatten(0, 1) for l in range(math.isqrt(x.shape[1]))]
 
-    It commutes with rotations, so what follows a rotation of every edge can be done before it, once for each atom.
+
+def mixed_channels(parts: list[Tensor], weight: Tensor) -> Tensor:
+    """Channels mixed by one matrix for each of the n highest degrees: those of `by_degree`, weight [n, H, C] -> [N, Q, H].
+
+    This commutes with rotations: what follows a rotation of every edge is done before it, once for each atom.
     """
-    top = math.isqrt(x.shape[1]) - 1
-    first = top + 1 - len(weight)
-    return torch.cat([x[:, l * l : (l + 1) ** 2] @ weight[l - first].T for l in range(first, top + 1)], dim=1)
+    mixed = [x @ w.T for x, w in zip(parts[len(parts) - len(weight) :], weight, strict=True)]
+    return torch.cat([y.unflatten(0, (len(parts[0]), -1)) for y in mixed], dim=1)
+
+
+def in_parts(step: Callable[..., Tensor], numbers: int, *values: Tensor) -> Tensor:
+    """step(*values), a few atoms at a time when its largest array, of `numbers` an atom, would be too large."""
+    size = max(1, BUFFER.get(values[0].device.type, LARGE_BUFFER) // max(1, numbers))
+    if len(values[0]) <= size:
+        return step(*values)
+    return torch.cat([step(*part) for part in zip(*(v.split(size) for v in values), strict=True)])
+
+
+class BackRotation(nn.Module):
+    """From the rows |m| <= mmax of D(R) [N, S, 2 mmax + 1, B] to what turns messages [N, S, kept] back and sums them.
+
+    -> [N, (lmax+1)², S * kept], the transposed rows of the kept coefficients (l, m), to be multiplied from the left.
+    """
+
+    row: Tensor
+
+    def __init__(self, lmax: int, mmax: int, l: Tensor, m: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("row", m + mmax, persistent=False)
+        self.block = Constant(l.unsqueeze(1) == degrees_and_orders(lmax)[0])
+
+    def forward(self, rows: Tensor) -> Tensor:
+        kept = rows[..., : self.block.value.shape[1]].index_select(2, self.row) * self.block.value
+        return kept.flatten(1, 2).transpose(1, 2)
 
 
 class EdgeGaussians(nn.Module):
-    """Gaussians of the distance, centres evenly spread from 0 to the cut-off: [P] Å -> [P, n]; `width` in units of their spacing."""
+    """Gaussians of the distance [P] Å -> [P, n], centres evenly spread from 0 to the cut-off, `width` times as wide as apart."""
 
     def __init__(self, cutoff: float, resolution: float, width: float) -> None:
         super().__init__()
-        self.centers = Constant(torch.linspace(0.0, cutoff, int(cutoff / resolution), dtype=torch.float64))
-        self.coeff = -0.5 / (width * cutoff / (len(self.centers.value) - 1)) ** 2
+        self.count = int(cutoff / resolution)
+        self.centers = Constant(torch.linspace(0.0, cutoff, self.count, dtype=torch.float64))
+        self.coeff = -0.5 / (width * cutoff / (self.count - 1)) ** 2
 
     def forward(self, distance: Tensor) -> Tensor:
         return torch.exp(self.coeff * (distance.unsqueeze(-1) - self.centers.value).square())
@@ -96,13 +134,16 @@ class EdgeScalars(nn.Module):
 class SphereGrid(nn.Module):
     """Function values [..., points, C] on a grid of the sphere from coefficients [..., kept, C], and back.
 
-    `kept` are the numbers l² + l + m of the coefficients, in their order; all when not given.
+    2 (lmax + 1) latitudes. `kept` are the numbers l² + l + m of the coefficients, in their order; all when not given.
     """
 
-    def __init__(self, lmax: int, latitudes: int, longitudes: int, kept: Tensor | None = None) -> None:
+    def __init__(self, lmax: int, longitudes: int, kept: Tensor | None = None) -> None:
         super().__init__()
-        to, back = (t.flatten(0, 1) if kept is None else t.flatten(0, 1)[:, kept] for t in sphere_grid(lmax, latitudes, longitudes))
+        to, back = (t.flatten(0, 1) for t in sphere_grid(lmax, 2 * (lmax + 1), longitudes))
+        if kept is not None:
+            to, back = to[:, kept], back[:, kept]
         self.synthesis, self.analysis = Constant(to), Constant(back.T)
+        self.points = len(to)
         self.unit = Constant(back.sum(0).unsqueeze(1))
         """[kept, 1], coefficients of the function that is one everywhere."""
 
@@ -154,7 +195,10 @@ class SphereReadout(nn.Module):
     def __init__(self, lmax: int, samples: int, channels: int, hidden: int, bias: bool, counted: bool = False) -> None:
         super().__init__()
         points = sphere_points(samples)
-        self.points, self.harmonics = Constant(points, counted=counted), Constant(spherical_harmonics(lmax, points), counted=counted)
+        self.points, self.harmonics = (
+            Constant(points, counted=counted),
+            Constant(spherical_harmonics(lmax, points), counted=counted),
+        )
         self.energy, self.force = PointHead(channels, hidden, bias), PointHead(channels, hidden, bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,8 @@ from tabulate import tabulate
 from grannfield.files import write_atomically
 from grannfield.report import paper
 from grannfield.report.columns import COLUMNS
+from grannfield.report.contract import all_contracts, measured_symmetry
+from grannfield.report.deviations import write_deviations
 from grannfield.report.results import Results, all_results
 from grannfield.score import Score, significant
 
@@ -32,7 +34,7 @@ def write_reports(folder: str | Path, readme: str | Path | None = None) -> list[
     written = []
     for name, title, frame in (
         ("leaderboard", "Leaderboard", leaderboard(results)),
-        ("table1", "Table 1: models, epochs within the budget, speed", table1(results)),
+        ("table1", "Table 1: models, epochs within the budget, speed", table1(results, all_contracts(folder))),
         ("table2", "Table 2: -log10(sigma/(mS/cm)) at 300 K", table2(results)),
     ):
         head = f"# {title}\n\n{header(results)}\n\n"
@@ -45,6 +47,8 @@ def write_reports(folder: str | Path, readme: str | Path | None = None) -> list[
             path = folder / f"{name}.{suffix}"
             write_atomically(path, text)
             written.append(path)
+    deviations = write_deviations(folder)
+    written += [] if deviations is None else [deviations]
     if readme is not None:
         written.append(_into_readme(Path(readme), results))
     return written
@@ -93,9 +97,13 @@ def reference_of(one: Results, material: str) -> str:
     return ", ".join(sorted(labels - {""}))
 
 
-def table1(results: list[Results]) -> pd.DataFrame:
-    """The paper's Table 1, ours beside the published: parameters, epochs within the budget, speed."""
+def table1(results: list[Results], measured: dict[str, dict[str, dict[str, Any]]] | None = None) -> pd.DataFrame:
+    """The paper's Table 1, ours beside the published: symmetry as measured, parameters, epochs within the budget, speed.
+
+    `measured` is what `grannfield check` found, by model and behaviour; behaviours that were not trained follow below.
+    """
     published, rows = paper.table1(), []
+    measured = measured or {}
     for one in results:
         model, story = one.model, one.model.get("provenance") or {}
         theirs = published.get(str(model.get("name", "")).partition("@")[0], {})
@@ -105,7 +113,8 @@ def table1(results: list[Results]) -> pd.DataFrame:
         rows.append(
             {
                 "model": row_name(one),
-                "symmetry": model.get("symmetry", ""),
+                "symmetry measured": _symmetry(one, measured),
+                "symmetry published": theirs.get("symmetry", ""),
                 "parameters (million)": f"{model.get('n_parameters', 0) / 1e6:.2f}",
                 "published ": theirs.get("parameters_million", ""),
                 "epochs": f"{whole['epochs']:.3g} of {story['training_frames']} frames in {budget}"
@@ -118,7 +127,39 @@ def table1(results: list[Results]) -> pd.DataFrame:
                 "published ns/day (RTX 4090)": theirs.get("md_ns_per_day", ""),
             }
         )
-    return pd.DataFrame(rows)
+    shown = {_behaviour(one) for one in results if not one.model.get("reduced")}
+    for name, both in measured.items():
+        rows += [_untrained(name, key, one) for key, one in sorted(both.items()) if (name, key) not in shown]
+    return pd.DataFrame(rows).fillna("")
+
+
+def _behaviour(one: Results) -> tuple[str, str]:
+    """(registered name, "default" or "published") of a model with results."""
+    settings = one.model.get("settings") or {}
+    name, _, published = str(one.model.get("name", "")).partition("@")
+    return name, "published" if settings.get("as_published") or published else "default"
+
+
+def _symmetry(one: Results, measured: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """What `grannfield check` saw of a model's architecture, or that nobody looked."""
+    name, behaviour = _behaviour(one)
+    found = measured.get(name, {}).get(behaviour)
+    return measured_symmetry(found) if found else f"not measured (claimed {one.model.get('symmetry', 'nothing')})"
+
+
+def _untrained(name: str, behaviour: str, measured: dict[str, Any]) -> dict[str, str]:
+    """A row of Table 1 for an architecture that was measured and has no results."""
+    theirs = paper.table1().get(name, {})
+    return {
+        "model": name if behaviour == "default" else f"{name}@published",
+        "symmetry measured": measured_symmetry(measured),
+        "symmetry published": theirs.get("symmetry", ""),
+        "parameters (million)": f"{measured.get('n_parameters', 0) / 1e6:.2f}",
+        "published ": theirs.get("parameters_million", ""),
+        "epochs": "not trained",
+        "published (10 h, 30,000 frames)": theirs.get("epochs_in_10h", ""),
+        "published ns/day (RTX 4090)": theirs.get("md_ns_per_day", ""),
+    }
 
 
 def table2(results: list[Results]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,8 @@ def test_published_mean_models_give_their_energy_once_per_structure() -> None:
         prediction = predict(field, *frame)
         assert prediction.atomic_energies is not None
         assert torch.equal(prediction.atomic_energies, prediction.atomic_energies[:1].expand(n))
+
+
+def test_cgcnn_knows_the_elements_of_the_stored_table() -> None:
+    with np.load(Path(__file__).parents[1] / "parity" / "cgcnn.npz", allow_pickle=False) as file:
+        assert np.array_equal(small("cgcnn").khot.numpy(), file["w/embed.khot"])

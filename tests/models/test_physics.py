@@ -81,7 +81,8 @@ def test_translation_wrapping_and_permutation(name: str) -> None:
         assert float((there.forces - forces).abs().max()) < 1e-9 * max(1.0, float(here.forces.abs().max())), case
     other = z.copy()
     other[0] = 8
-    assert abs(energy(field, other, pos, cell) - float(here.energy[0])) > 1e-7, "the energy does not depend on the elements"
+    changed_by = abs(energy(field, other, pos, cell) - float(here.energy[0]))
+    assert changed_by > 1e-5 * abs(float(here.energy[0])), "the energy does not depend on the elements"
 
 
 @pytest.mark.parametrize("name", EXACT)
@@ -172,7 +173,8 @@ def test_a_loss_on_forces_has_finite_gradients(name: str, published: bool) -> No
         (prediction.energy.sum() + prediction.forces.square().sum()).backward()
         gradients = {key: p.grad for key, p in field.named_parameters() if p.requires_grad and not key.startswith("unused")}
         assert all(g is None or bool(torch.isfinite(g).all()) for g in gradients.values())
-    assert sum(g is not None and bool(g.any()) for g in gradients.values()) > 0.7 * len(gradients)  # l > 0 is still empty in the first layer of some
+    alive = sum(g is not None and bool(g.any()) for g in gradients.values())
+    assert alive > 0.7 * len(gradients)  # l > 0 is still empty in the first layer of some
 
 
 @pytest.mark.parametrize("published", [False, True])

@@ -128,7 +128,7 @@ def test_dimenets(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         for key, p in field.named_parameters():
             if key.endswith("up.bias"):
                 p.zero_()
-    z, pos, cell = atoms(7, 2, np.diag([5.0, 5.0, 5.0]), apart=1.3)
+    z, pos, _ = atoms(7, 2, np.diag([5.0, 5.0, 5.0]), apart=1.3)
     graph = neighbor_graph(z, pos, 30 * np.eye(3), CUTOFF, False)
     j, centre, _ = edges_of(graph)
     kj, ji = (t.flatten() for t in torch.meshgrid(torch.arange(len(j)), torch.arange(len(j)), indexing="ij"))
