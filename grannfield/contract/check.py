@@ -52,9 +52,9 @@ def check_name(spec: str, seed: int = 0) -> dict[str, Any]:
             dead = judged("alive: size of forces", 0.0, claimed=True, low=alive.SIZE[0], unit="eV/Å", detail=str(problem))
             return report(spec, seed, [dead], {}, time.monotonic() - started)
         findings = measure(opened, seed, bar)
-        if opened.about["reduced"]:
+        if opened.about["reduced"] and not any(f.failed and f.check.startswith("alive") for f in findings):
             bar.set_postfix_str("at Table 1 size")
-            findings += full_size(spec, seed)
+            findings += _tried(f"rotation{SPOT}", lambda: full_size(spec, seed), None)
         bar.update(1)
     return report(spec, seed, findings, opened.about, time.monotonic() - started)
 

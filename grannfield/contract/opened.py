@@ -15,11 +15,13 @@ import torch
 
 from grannfield.contract.samples import Samples, samples
 from grannfield.contract.subjects import CalculatorSubject, FieldSubject, Subject
-from grannfield.contract.weights import enliven, shared
+from grannfield.contract.weights import Vacuous, Weights, enliven, shared
 from grannfield.forcefield import ForceField, create, registered
 from grannfield.plugin import ModelNotFound, find, open_model
 
 REDUCED = Path(__file__).parent / "reduced.toml"
+DRAWS = 3
+"""Weights drawn before a model is called vacuous."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +44,7 @@ def open_name(spec: str, seed: int, full_size: bool = False) -> Opened:
     name, behaviour = split_name(spec)
     published = behaviour == "published"
     fewer = {} if full_size else reduced().get(name, {})
-    field = seeded(name, seed, as_published=published, **fewer)
-    cells = samples(seed, field.elements)
-    weights = enliven(field, [cells.skew] if full_size else [*cells], seed)
+    field, cells, weights = _alive(name, seed, full_size, as_published=published, **fewer)
     rival: Subject | None = None
     if not published and field.claims.rotation == "approximate" and not full_size:
         rival = FieldSubject(shared(field, seeded(name, seed, as_published=True, **fewer)), f"{name}@published")
@@ -53,6 +53,19 @@ def open_name(spec: str, seed: int, full_size: bool = False) -> Opened:
     if fewer:
         about["n_parameters"] = create(name, as_published=published).n_parameters
     return Opened(subject, cells, about, seeded=True)
+
+
+def _alive(name: str, seed: int, full_size: bool, **settings: Any) -> tuple[ForceField, Samples, Weights]:
+    """A field with living weights; weights that no gain wakes, such as saturated gates, are drawn again from another seed."""
+    for draw in range(DRAWS):
+        field = seeded(name, seed + 1000 * draw, **settings)
+        cells = samples(seed, field.elements)
+        try:
+            return field, cells, enliven(field, [cells.skew] if full_size else [*cells], seed + 1000 * draw)
+        except Vacuous:
+            if draw == DRAWS - 1:
+                raise
+    raise AssertionError
 
 
 def open_file(spec: str, seed: int) -> Opened:

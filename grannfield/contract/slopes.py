@@ -11,9 +11,10 @@ from grannfield.contract.samples import Sample
 from grannfield.contract.verdict import Finding, judged, not_applicable
 
 TOLERANCE = 1e-5
-STEPS = (5e-4, 1e-5, 1e-6)
+STEPS = (5e-4, 1e-5, 1e-6, 1e-7, 1e-8)
 """Å (and strain). The first is extrapolated to zero and far below the width of a network's radial functions, 0.06 Å. The others
-are for an energy with kinks or jumps nearby, which the first would count as an error of the slope."""
+are for an energy with kinks or jumps nearby, which the first would count as an error of the slope: a network of rectifiers can
+have a kink every 1e-5 Å. Rounding is 1e-6 of a force at the last of them."""
 
 
 def slope_error(energy: Callable[[float], float], stated: float, steps: tuple[float, ...], unit: float) -> tuple[float, float]:

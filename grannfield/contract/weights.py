@@ -131,14 +131,13 @@ def find_gain(size: Callable[[float], float]) -> tuple[float, float]:
         return off
 
     here, start = 1.0, tried(1.0)
-    step = 2.0 if start < 0 else 0.5
+    step = math.sqrt(2.0 if start < 0 else 0.5)
     inside = lambda: TARGET[0] <= best[1] <= TARGET[1]  # noqa: E731
-    beyond = here
-    while not inside() and 1 / MOST < beyond < MOST:
+    beyond, passed = here, False
+    while not inside() and not passed and 1 / MOST < beyond < MOST:
         here, beyond = beyond, beyond * step
-        if tried(beyond) * start < 0:
-            break
-    for _ in range(12):
+        passed = tried(beyond) * start < 0
+    for _ in range(12 if passed else 0):
         if inside():
             break
         middle = math.sqrt(here * beyond)
