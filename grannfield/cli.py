@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"grannfield {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_md, _add_check, _add_bench, _add_report, _add_models, _add_materials):
+    for add in (_add_train, _add_md, _add_check, _add_bench, _add_report, _add_models, _add_materials, _add_speed):
         add(commands)
     if (sys.argv[1:] if arguments is None else arguments)[:1] == ["bench"]:
         options, rest = parser.parse_known_args(arguments)
@@ -268,6 +268,34 @@ def _models(options: argparse.Namespace) -> None:
         rows.append([name, cls.symmetry, *counts, published.get(name, {}).get("parameters_million", "")])
     headers = ["model", "symmetry (claimed)", "parameters", "@published", "Table 1 (million)"]
     print(tabulate(rows, headers=headers, disable_numparse=True))
+
+
+def _add_speed(commands: Any) -> None:
+    parser = _command(
+        commands,
+        "speed",
+        _speed,
+        "time our models beside others' with the same weights: interleaved, medians and ratios, into reports/speed/",
+    )
+    parser.add_argument("models", nargs="*", help="registered models (none: all)")
+    parser.add_argument("--rounds", type=int, default=10, help="of every comparison")
+    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder that gets speed/<hardware>.json")
+
+
+def _speed(options: argparse.Namespace) -> None:
+    from tabulate import tabulate
+
+    from grannfield.forcefield import registered
+    from grannfield.speed import table, write_speed
+
+    if options.rounds < 1:
+        raise ValueError(f"--rounds must be at least 1; it is {options.rounds}")
+    if unknown := sorted(set(options.models) - set(registered())):
+        raise ValueError(f"no model is called {', '.join(unknown)}; there are {', '.join(registered())}")
+    path = write_speed(options.reports, options.rounds, options.models)
+    for rows in table(path):
+        print(tabulate(rows, headers="keys", disable_numparse=True), end="\n\n")
+    print(path)
 
 
 def _add_materials(commands: Any) -> None:

@@ -9,6 +9,8 @@ import argparse
 import json
 import re
 import tomllib
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from grannfield.forcefield import ForceField, create, registered, to_precision
 from grannfield.graph import AtomGraph, collate
@@ -52,6 +55,64 @@ class LennardJones(ForceField):
         r = torch.linalg.vector_norm(edge_vec, dim=-1)
         energy = 4 * self.epsilon * (self.sigma**12 * self._power(r, 12) - self.sigma**6 * self._power(r, 6))
         return 0.5 * (energy * graph.mask).sum(dim=1)
+
+
+FREE = {
+    *(
+        "view",
+        "_unsafe_view",
+        "reshape",
+        "_reshape_alias",
+        "expand",
+        "permute",
+        "transpose",
+        "t",
+        "movedim",
+        "diagonal",
+        "unfold",
+    ),
+    *("select", "slice", "narrow", "unsqueeze", "squeeze", "split", "split_with_sizes", "chunk", "unbind", "as_strided"),
+    *("detach", "alias", "lift_fresh", "is_same_size", "sym_size", "sym_stride", "_local_scalar_dense"),
+    *("empty", "empty_like", "empty_strided", "new_empty"),
+}
+"""ATen operations that launch no kernel: views, metadata, empty allocations."""
+WAITING = {
+    *("_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select"),
+    *("unique_dim", "_unique2", "unique_consecutive"),
+}
+"""ATen operations whose result decides what the host does next."""
+
+
+class _Operations(TorchDispatchMode):
+    """Counts what is dispatched below autograd, backward passes included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ops: Counter[str] = Counter()
+        self.syncs = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        base = func._schema.name.split("::")[-1]
+        base = base.rstrip("_") if base.endswith("_") else base
+        by_mask = base in ("index", "index_put") and any(
+            torch.is_tensor(x) and x.dtype in (torch.bool, torch.uint8) for x in (args[1] or [])
+        )
+        self.syncs += base in WAITING or by_mask
+        self.ops[base] += base not in FREE
+        return func(*args, **(kwargs or {}))
+
+
+def count_operations(call: Callable[[], Any]) -> tuple[int, int, Counter[str]]:
+    """Device operations and host synchronisations that a call asks for, once warm: exact, and the same on any machine.
+
+    >>> x = torch.ones(2, 2)
+    >>> count_operations(lambda: (x @ x).T.sum().item())[:2]
+    (2, 1)
+    """
+    call()
+    with _Operations() as counter:
+        call()
+    return counter.ops.total(), counter.syncs, +counter.ops
 
 
 def model_of(path: Path) -> str:
@@ -180,7 +241,15 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("parity", help="compare a model with stored float64 outputs")
     command.add_argument("file", type=Path, help="parity file; its name begins with the model's")
-    for structure, (energy, forces) in parity(parser.parse_args(arguments).file).items():
+    command.add_argument(
+        "--precision", choices=("float64", "float32"), default="float64", help="of the network (default: float64)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        errors = parity(options.file, getattr(torch, options.precision))
+    except (ValueError, KeyError, FileNotFoundError) as problem:
+        parser.exit(2, f"parity: {problem.args[0] if isinstance(problem, (ValueError, KeyError)) else problem}\n")
+    for structure, (energy, forces) in errors.items():
         print(f"{structure} energy {energy:.1e} forces {forces:.1e}")
 
 

@@ -16,7 +16,7 @@ LAYERS: list[set[str]] = [
     {"graph", "graphset", "neighbors", "trajectory", "score", "nn", "provenance"},
     {"forcefield", "analysis", "report"},
     {"models", "data", "md", "calculator", "plugin", "recipe"},
-    {"train", "testing", "presets", "runs", "harness", "session", "contract"},
+    {"train", "testing", "rivals", "speed", "presets", "runs", "harness", "session", "contract"},
     {"cli"},
 ]
 """Lowest first; a module may import its own layer and those below."""

@@ -100,7 +100,7 @@ def reference_of(one: Results, material: str) -> str:
 def table1(results: list[Results], measured: dict[str, dict[str, dict[str, Any]]] | None = None) -> pd.DataFrame:
     """The paper's Table 1, ours beside the published: symmetry as measured, parameters, epochs within the budget, speed.
 
-    `measured` is what `grannfield check` found, by model and behaviour; behaviours that were not trained follow below.
+    `measured` is what `grannfield check` found, by model and behaviour; behaviours without results follow below.
     """
     published, rows = paper.table1(), []
     measured = measured or {}
@@ -156,7 +156,7 @@ def _untrained(name: str, behaviour: str, measured: dict[str, Any]) -> dict[str,
         "symmetry published": theirs.get("symmetry", ""),
         "parameters (million)": f"{measured.get('n_parameters', 0) / 1e6:.2f}",
         "published ": theirs.get("parameters_million", ""),
-        "epochs": "not trained",
+        "epochs": "not scored at this size",
         "published (10 h, 30,000 frames)": theirs.get("epochs_in_10h", ""),
         "published ns/day (RTX 4090)": theirs.get("md_ns_per_day", ""),
     }

@@ -110,7 +110,10 @@ def test_table_1_shows_the_measured_symmetry(tmp_path: Path) -> None:
     both = {"default": measured(), "published": measured(translation=0.5)}
     assert list(table1([scored()])["symmetry measured"]) == ["not measured (claimed E(3)-invariant)"]
     frame = table1([scored()], {"schnet": both})
-    assert list(frame["model"]) == ["schnet", "schnet@published"] and list(frame["epochs"]) == ["unknown", "not trained"]
+    assert list(frame["model"]) == ["schnet", "schnet@published"] and list(frame["epochs"]) == [
+        "unknown",
+        "not scored at this size",
+    ]
     assert list(frame["symmetry measured"]) == ["E(3): rotation 2e-7", "O(3): rotation 2e-7, not translation 5e-1"]
     assert set(frame["symmetry published"]) == {"E(3)-invariant"}
     frame = table1([scored(settings={"as_published": True})], {"schnet": both})

@@ -116,6 +116,15 @@ def test_command_prints_one_line_for_each_structure(capsys: pytest.CaptureFixtur
     assert [m[1] for m in found if m] == ["batch", "lgps", "lgps_cap12", "skew"]
 
 
+def test_command_in_single_precision_and_on_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["parity", "--precision", "float32", str(SCHNET)])
+    found = [LINE.fullmatch(line) for line in capsys.readouterr().out.splitlines()]
+    assert all(found) and max(float(m[3]) for m in found if m) > 1e-9
+    with pytest.raises(SystemExit) as ended:
+        main(["parity", "schnet_nowhere.npz"])
+    assert ended.value.code == 2 and "schnet_nowhere.npz" in capsys.readouterr().err
+
+
 def test_module_runs() -> None:
     command = [sys.executable, "-m", "grannfield.testing", "parity", str(SCHNET)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
