@@ -119,6 +119,8 @@ class AtomGraph:
 
 def collate(graphs: Sequence[AtomGraph]) -> AtomGraph:
     """Several graphs as one; rows are padded to the widest. ValueError when they were built for different cut-offs."""
+    if len(graphs) == 1:
+        return graphs[0]
     if len({g.cutoff for g in graphs}) != 1:
         raise ValueError(f"graphs of different cut-offs cannot be one batch: {sorted({g.cutoff for g in graphs})}")
     k = max(g.neighbors.shape[1] for g in graphs)

@@ -32,6 +32,7 @@ from grannfield.files import locked, write_atomically
 from grannfield.forcefield import ForceField
 from grannfield.graphset import GraphSet
 from grannfield.md.simulate import EngineFailure, MDRun, Protocol, simulate
+from grannfield.memory import keep_freed_memory
 from grannfield.plugin import Named, identity
 from grannfield.presets import Preset
 from grannfield.progress import progress
@@ -264,6 +265,7 @@ def unseen_frames(
 
 def predict(field: ForceField, chosen: FrameSet, device: str, batch: int = 8) -> tuple[np.ndarray, np.ndarray]:
     """Energies [M] eV and forces [M,N,3] eV/Å of frames; FloatingPointError naming the first frame with NaN or infinity."""
+    keep_freed_memory()
     field = field.to(device).eval()
     graphs = GraphSet.build(chosen.z, chosen.pos, chosen.cell, field.cutoff)
     energy, forces = [], []

@@ -24,6 +24,7 @@ from grannfield.md.integrators import evaluated
 from grannfield.md.simulate import Protocol, advance
 from grannfield.md.state import initial_state
 from grannfield.md.watch import Watch
+from grannfield.memory import keep_freed_memory
 from grannfield.neighbors import neighbor_graph
 from grannfield.progress import progress
 from grannfield.rivals import RIVALS, ase_loop, evaluation
@@ -40,6 +41,7 @@ def interleaved(calls: dict[str, Callable[[], Any]], rounds: int, label: str = "
     >>> [len(x) for x in times.values()]
     [3, 3]
     """
+    keep_freed_memory()
     names = list(calls)
     times: dict[str, list[float]] = {name: [] for name in names}
     with progress(rounds + 2, label or "timing", "rounds") as bar:

@@ -21,6 +21,7 @@ from grannfield.data.dataset import FrameSet
 from grannfield.files import FolderBusy, locked, write_atomically
 from grannfield.forcefield import ForceField
 from grannfield.graphset import GraphSet
+from grannfield.memory import keep_freed_memory
 from grannfield.progress import progress
 from grannfield.recipe import FORCE_WEIGHT, RECIPES, Recipe, TrainingError, evaluate, loss_of
 
@@ -49,6 +50,7 @@ def fit(
         raise TrainingError(f"a budget of {budget_s:g} s and {max_steps} steps leaves nothing to train for")
     if field.name not in forcefield.registered():
         raise TrainingError(f"{field.name} is not a registered model, so no checkpoint could say how to rebuild it; use `create`")
+    keep_freed_memory()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with _held(folder):

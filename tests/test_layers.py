@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "grannfield"
 
 LAYERS: list[set[str]] = [
-    {"grannfield", "units", "files", "progress"},
+    {"grannfield", "units", "files", "progress", "memory"},
     {"graph", "graphset", "neighbors", "trajectory", "score", "nn", "provenance"},
     {"forcefield", "analysis", "report"},
     {"models", "data", "md", "calculator", "plugin", "recipe"},

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from grannfield.forcefield import ForceField
 from grannfield.md.state import MDState
+from grannfield.memory import keep_freed_memory
 from grannfield.neighbors import brute_force, images_needed, neighbor_graph, replica_graph
 
 HEADROOM = 1.4
@@ -23,6 +24,7 @@ class Evaluate:
 
     def __init__(self, field: ForceField, state: MDState, pbc: np.ndarray | bool = True) -> None:
         field.require_elements(state.z.cpu().numpy())
+        keep_freed_memory()
         self.field = field
         self.z = state.z.cpu().numpy()
         self.cell = state.cell

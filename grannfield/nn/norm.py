@@ -24,7 +24,10 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        mean, var = self._batch(x, mask) if self.training else (self.running_mean, self.running_var)
+        if not self.training:  # one kernel instead of seven
+            known = (self.running_mean, self.running_var, self.weight, self.bias)
+            return nn.functional.batch_norm(x.flatten(0, -2), *known, eps=self.eps).view(x.shape)
+        mean, var = self._batch(x, mask)
         gain = self.weight * torch.rsqrt(var + self.eps)
         return x * gain + (self.bias - mean * gain)
 
