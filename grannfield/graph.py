@@ -172,8 +172,12 @@ def pair_values(y: Tensor, graph: AtomGraph) -> Tensor:
     """Features [P, C] of unordered pairs placed at both of their slots, as [N, K, C]; zero in padded slots."""
     if graph.symmetric:
         return _PairToSlots.apply(y, graph.pair, graph.pair_slots, graph.pair_mask)
-    padded = torch.cat([y, y.new_zeros(1, *y.shape[1:])])
-    return padded.index_select(0, graph.pair.reshape(-1)).view(*graph.pair.shape, *y.shape[1:])
+    return _with_empty_row(y).index_select(0, graph.pair.reshape(-1)).view(*graph.pair.shape, *y.shape[1:])
+
+
+def _with_empty_row(y: Tensor) -> Tensor:
+    """y [P, C] with a row of zeros at its end, where padded slots point."""
+    return torch.nn.functional.pad(y, (0,) * (2 * y.dim() - 1) + (1,))
 
 
 def pair_vectors(edge_vec: Tensor, graph: AtomGraph) -> Tensor:
@@ -323,8 +327,7 @@ class _PairToSlots(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, y: Tensor, pair: Tensor, pair_slots: Tensor, pair_mask: Tensor | None) -> Tensor:
         ctx.save_for_backward(pair, pair_slots, pair_mask)
-        padded = torch.cat([y, y.new_zeros(1, *y.shape[1:])])
-        return padded.index_select(0, pair.reshape(-1)).view(*pair.shape, *y.shape[1:])
+        return _with_empty_row(y).index_select(0, pair.reshape(-1)).view(*pair.shape, *y.shape[1:])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]

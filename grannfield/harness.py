@@ -42,8 +42,8 @@ from grannfield.trajectory import Trajectory
 from grannfield.units import number
 
 T = TypeVar("T")
-MOTION_CODE = ("md", "models", "nn", "forcefield.py", "graph.py", "neighbors.py", "units.py")
-PREDICTION_CODE = ("models", "nn", "forcefield.py", "graph.py", "graphset.py", "neighbors.py")
+MOTION_CODE = ("md", "models", "nn", "forcefield.py", "graph.py", "neighbors.py", "all_pairs.py", "units.py")
+PREDICTION_CODE = ("models", "nn", "forcefield.py", "graph.py", "graphset.py", "neighbors.py", "all_pairs.py")
 RDF_INTERVAL = 20.0
 """fs between the frames that enter g(r)."""
 

@@ -2,8 +2,8 @@
 
 Every ordered pair (i, j, S) with 0.01 Å < |r_j + S·A - r_i| <= cutoff is found, whatever the cell's shape or thickness
 and wherever the atoms have wandered; i = j with S != 0 and several images of one neighbour are edges of their own.
-`vesin` (https://doi.org/10.5281/zenodo.17669523) searches on the CPU; `brute_force` searches whole batches of replicas
-with fixed shapes and without host synchronisation on any device, and where vesin is not installed.
+`vesin` (https://doi.org/10.5281/zenodo.17669523) searches on the CPU; `AllPairs` searches whole batches of replicas with
+fixed shapes and without host synchronisation on any device, and where vesin is not installed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grannfield.all_pairs import SHORTEST, AllPairs, complete, images_needed
 from grannfield.graph import AtomGraph, collate
 
-SHORTEST = 0.01
-"""Å; atoms closer than this are taken for the same point (the rule of the paper's package)."""
+__all__ = [
+    "AllPairs",
+    "NeighborOverflow",
+    "brute_force",
+    "graph_from_edges",
+    "half_list",
+    "images_needed",
+    "neighbor_graph",
+    "replica_graph",
+]
 
 
 class NeighborOverflow(RuntimeError):
@@ -75,7 +84,7 @@ def graph_from_edges(
 def half_list(pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each unordered pair once: i [P], j [P], shift [P,3]. By vesin, or by brute force where it is not installed."""
     search = _vesin(cutoff)
-    cell = _complete(torch.tensor(cell)[None], pbc)[0].numpy()
+    cell = complete(torch.tensor(cell)[None], pbc)[0].numpy()
     if search is None:
         graph = brute_force(np.ones(len(pos)), torch.tensor(pos)[None], torch.tensor(cell)[None], cutoff, pbc)
         slot = graph.pair_slots[:, 0]
@@ -97,18 +106,6 @@ def _vesin(cutoff: float) -> Any:
     return vesin.NeighborList(cutoff=cutoff * (1 + 1e-9), full_list=False, n_threads=1)
 
 
-def images_needed(cell: Tensor, cutoff: float, pbc: np.ndarray) -> Tensor:
-    """Integer offsets [M, 3] around the nearest image that can lie within `cutoff`; offset M-1-m is minus offset m.
-
-    The fractional difference of two atoms is brought to [-1/2, 1/2] first, so offset n matters only where
-    |n| <= cutoff/height + 1/2.
-    """
-    height = 1.0 / torch.linalg.inv(cell.double()).norm(dim=-2)
-    most = (cutoff / height + 0.5).floor().amax(dim=0).cpu().numpy().astype(int)
-    spans = [np.arange(-m, m + 1) if p else np.zeros(1, int) for m, p in zip(most, pbc, strict=True)]
-    return torch.tensor(np.stack(np.meshgrid(*spans, indexing="ij"), axis=-1).reshape(-1, 3))
-
-
 def brute_force(
     z: Any,
     pos: Tensor,
@@ -119,66 +116,11 @@ def brute_force(
     capacity: int | None = None,
     images: Tensor | None = None,
 ) -> AtomGraph:
-    """The graph of R replicas of n atoms by testing all pairs and images: z [n], pos [R,n,3] Å, cell [R,3,3] Å.
+    """The graph of R replicas of n atoms by testing all pairs and images once: z [n], pos [R,n,3] Å, cell [R,3,3] Å.
 
-    With `capacity` and `images` (from `images_needed`) given, shapes are fixed, nothing synchronises with the host, and
-    an atom with more neighbours than `capacity` sets `overflow` of its replica instead of raising. Without `capacity`
-    the matrix is as wide as needed.
+    `AllPairs` makes the constants once for many searches.
     """
-    replicas, n = pos.shape[:2]
-    device = pos.device
-    periodic = np.broadcast_to(np.asarray(pbc, bool), 3)
-    full = _complete(cell, periodic)
-    if images is None:
-        images = images_needed(full, cutoff, periodic)
-    images = images.to(device=device, dtype=pos.dtype)
-    m = len(images)
-    fractional = pos @ torch.linalg.inv(full)
-    nearest = fractional.unsqueeze(2) - fractional.unsqueeze(1)  # r_i - r_j
-    nearest = torch.round(nearest) * torch.tensor(periodic, dtype=pos.dtype, device=device)
-    base = pos.unsqueeze(1) - pos.unsqueeze(2) + nearest @ full.unsqueeze(1)  # [R, i, j, 3], r_j + S0 A - r_i
-    squared = (base.unsqueeze(3) + (images @ full)[:, None, None]).square().sum(-1)  # [R, i, j, M]
-    near = (squared <= cutoff**2) & (squared > SHORTEST**2)
-    rank = near.view(replicas, n, n * m).cumsum(-1) - 1
-    count = rank[..., -1] + 1
-    k = max(1, int(count.max())) if capacity is None else capacity
-    flat_rank = torch.where(near.view_as(rank) & (rank < k), rank, k)
-    chosen = torch.zeros(replicas, n, k + 1, dtype=torch.int64, device=device)
-    chosen.scatter_(2, flat_rank, torch.arange(n * m, device=device).expand_as(rank))
-    chosen = chosen[..., :k]
-    own = torch.arange(n, device=device).view(1, n, 1)
-    mask = torch.arange(k, device=device) < count.clamp(max=k).unsqueeze(-1)
-    j, image = chosen // m, chosen % m
-    replica = torch.arange(replicas, device=device).view(-1, 1, 1)
-    shift = nearest[replica, own, j] + images[image]
-    slots = torch.arange(replicas * n * k, device=device).view(replicas, n, k)
-    rank_back = rank.view(replicas, n, n, m)[replica, j, own, m - 1 - image]
-    reverse = torch.where(mask, (replica * n + j) * k + rank_back.clamp(max=k - 1), slots)
-    first = mask & ((own < j) | ((own == j) & (image > m - 1 - image)))
-    number = (first.reshape(-1).cumsum(0) - 1).view_as(slots)
-    n_pairs = replicas * (n * k // 2) if capacity is not None else int(first.sum())
-    pair = torch.where(mask, torch.where(first, number, number.view(-1)[reverse.view(-1)].view_as(number)), n_pairs)
-    where = torch.where(first, number, n_pairs).clamp(max=n_pairs).reshape(-1)
-    pair_slots = torch.zeros(n_pairs + 1, 2, dtype=torch.int64, device=device)
-    pair_slots.scatter_(0, where.unsqueeze(1).expand(-1, 2), torch.stack([slots.view(-1), reverse.view(-1)], dim=1))
-    atom = replicas * n
-    return AtomGraph(
-        z=torch.as_tensor(z, dtype=torch.int64, device=device).repeat(replicas),
-        pos=pos.reshape(atom, 3),
-        cell=cell,
-        pbc=torch.tensor(periodic, device=device).expand(replicas, 3),
-        batch=torch.arange(replicas, device=device).repeat_interleave(n, output_size=atom),
-        neighbors=torch.where(mask, j, own).add(replica * n).view(atom, k),
-        shift=(shift * mask.unsqueeze(-1)).view(atom, k, 3),
-        mask=mask.view(atom, k),
-        reverse=reverse.view(atom, k),
-        pair=pair.view(atom, k),
-        pair_slots=pair_slots[:n_pairs],
-        cutoff=cutoff,
-        atoms_per_graph=n,
-        pair_mask=None if capacity is None else torch.arange(n_pairs, device=device) <= number.view(-1)[-1],
-        overflow=None if capacity is None else (count > k).any(dim=1),
-    )
+    return AllPairs(z, cell, cutoff, pbc, capacity=capacity, images=images)(pos)
 
 
 def replica_graph(z: np.ndarray, pos: Tensor, cell: Tensor, cutoff: float, pbc: Any = True) -> AtomGraph:
@@ -197,20 +139,6 @@ def _checked(z: Any, pos: Any, cell: Any, cutoff: float, pbc: Any) -> tuple[np.n
         atom = int(np.argmin(np.isfinite(pos).all(axis=1)))
         raise ValueError(f"the position of atom {atom} is {pos[atom].tolist()}; NaN or infinity has no neighbours")
     return z, pos, cell, periodic
-
-
-def _complete(cell: Tensor, pbc: np.ndarray) -> Tensor:
-    """Cells [R,3,3] with the vectors of non-periodic directions replaced by unit vectors at right angles to the others."""
-    if not pbc.all():
-        rows = cell.double().cpu().numpy().copy()
-        for c in rows:
-            for axis in np.flatnonzero(~pbc):
-                others = np.delete(c, [a for a in range(3) if not pbc[a] and a >= axis], axis=0)
-                c[axis] = np.linalg.svd(others)[2][-1] if len(others) else np.eye(3)[0]
-        cell = torch.as_tensor(rows, dtype=cell.dtype, device=cell.device)
-    elif cell.device.type == "cpu" and not (torch.linalg.det(cell).abs() > 1e-6).all():
-        raise ValueError(f"a periodic cell has no volume: {cell.tolist()}; check its units (Å) or switch off pbc")
-    return cell
 
 
 def _rank_in_row(sorted_rows: np.ndarray, n: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from grannfield.md.simulate import Protocol, advance
 from grannfield.md.state import initial_state
 from grannfield.md.watch import Watch
 from grannfield.memory import keep_freed_memory
-from grannfield.neighbors import neighbor_graph
+from grannfield.neighbors import AllPairs, neighbor_graph
 from grannfield.progress import progress
 from grannfield.rivals import RIVALS, ase_loop, evaluation
 from grannfield.testing import count_operations
@@ -129,17 +129,14 @@ def against_ase(name: str, material: str = "LGPS", rounds: int = 10) -> dict[str
 
 def operations(names: list[str] | None = None) -> dict[str, dict[str, int]]:
     """Device operations and host synchronisations of one energy-and-force evaluation on LGPS, list of fixed shape included."""
-    from grannfield.neighbors import brute_force, images_needed
-
     start = load_material("LGPS").structure
     pos, cell = torch.tensor(start.pos)[None], torch.tensor(start.cell)[None]
-    images = images_needed(cell, 6.0, np.ones(3, bool)).to(pos)
     found = {}
     for name in names or registered():
         field = create(name).eval()
         widest = neighbor_graph(start.z, start.pos, start.cell, field.cutoff).neighbors.shape[1]
-        graph = lambda cutoff=field.cutoff, k=widest + 8: brute_force(start.z, pos, cell, cutoff, capacity=k, images=images)  # noqa: E731
-        ops, syncs, _ = count_operations(lambda field=field, graph=graph: field.predict(graph()))  # type: ignore[misc]
+        search = AllPairs(start.z, cell, field.cutoff, capacity=widest + 8)
+        ops, syncs, _ = count_operations(lambda field=field, search=search: field.predict(search(pos)))  # type: ignore[misc]
         found[name] = {"operations": ops, "synchronisations": syncs}
     return found
 

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "grannfield"
 
 LAYERS: list[set[str]] = [
     {"grannfield", "units", "files", "progress", "memory"},
-    {"graph", "graphset", "neighbors", "trajectory", "score", "nn", "provenance"},
+    {"graph", "graphset", "neighbors", "all_pairs", "trajectory", "score", "nn", "provenance"},
     {"forcefield", "analysis", "report"},
     {"models", "data", "md", "calculator", "plugin", "recipe"},
     {"train", "testing", "rivals", "speed", "presets", "runs", "harness", "session", "contract"},
@@ -23,7 +23,20 @@ LAYERS: list[set[str]] = [
 
 ANALYSIS_SEES = {"units", "trajectory", "analysis"}
 MODELS_SEE = {"nn", "forcefield", "graph", "models"}
-LEAN = ("md", "models", "nn", "graph", "graphset", "neighbors", "forcefield", "recipe", "train", "trajectory", "units")
+LEAN = (
+    "md",
+    "models",
+    "nn",
+    "graph",
+    "graphset",
+    "neighbors",
+    "all_pairs",
+    "forcefield",
+    "recipe",
+    "train",
+    "trajectory",
+    "units",
+)
 """Training and MD run where only torch, NumPy, h5py and safetensors are installed."""
 HEAVY = {"ase", "pymatgen", "spglib", "pandas", "vesin", "matscipy", "torch_geometric", "tqdm", "tabulate"}
 

@@ -37,7 +37,7 @@ CHECKS: dict[str, Callable[[Case], list[Finding]]] = {
     "NVE drift": dynamics.nve,
 }
 """Every check but the first, which asks whether there is anything to measure."""
-CODE = ("nn", "contract", "md", "forcefield.py", "graph.py", "neighbors.py", "units.py")
+CODE = ("nn", "contract", "md", "forcefield.py", "graph.py", "neighbors.py", "all_pairs.py", "units.py")
 SPOT = ", Table 1 size"
 """Added to the name of a check made at full size for a model that is otherwise measured at a reduced one."""
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from grannfield.forcefield import ForceField
 from grannfield.md.state import MDState
 from grannfield.memory import keep_freed_memory
-from grannfield.neighbors import brute_force, images_needed, neighbor_graph, replica_graph
+from grannfield.neighbors import AllPairs, neighbor_graph, replica_graph
 
 HEADROOM = 1.4
 """Columns of a fixed neighbour matrix, relative to the widest row at the start: crowding beyond that is a collapse."""
@@ -33,12 +33,12 @@ class Evaluate:
         self.overflow = torch.zeros(state.replicas, dtype=torch.bool, device=state.pos.device)
         if self.fixed:
             start = neighbor_graph(self.z, state.pos[0].cpu().numpy(), state.cell[0].cpu().numpy(), field.cutoff, self.pbc)
-            self.capacity = 8 * int(np.ceil(HEADROOM * start.neighbors.shape[1] / 8))
-            self.images = images_needed(state.cell, field.cutoff, self.pbc).to(state.pos)
+            capacity = 8 * int(np.ceil(HEADROOM * start.neighbors.shape[1] / 8))
+            self.search = AllPairs(self.z, state.cell, field.cutoff, self.pbc, capacity=capacity)
 
     def __call__(self, pos: Tensor) -> tuple[Tensor, Tensor]:
         if self.fixed:
-            graph = brute_force(self.z, pos, self.cell, self.field.cutoff, self.pbc, capacity=self.capacity, images=self.images)
+            graph = self.search(pos)
             assert graph.overflow is not None
             self.overflow = graph.overflow
         else:

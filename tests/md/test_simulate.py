@@ -102,11 +102,11 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.
 def test_fixed_shape_search_moves_atoms_as_vesin_does(monkeypatch: pytest.MonkeyPatch) -> None:
     """The device path, run on the CPU, gives the same motion."""
     from grannfield.md import evaluate as engine
-    from grannfield.neighbors import brute_force
+    from grannfield.neighbors import brute_force, images_needed
 
     z, pos, cell = argon()
     plain = simulate(LennardJones(), z, pos, cell, SHORT, [1])[0]
-    images = engine.images_needed(torch.tensor(cell)[None], 7.0, np.ones(3, bool))
+    images = images_needed(torch.tensor(cell)[None], 7.0, np.ones(3, bool))
     monkeypatch.setattr(
         engine, "replica_graph", lambda z, p, c, cutoff, pbc: brute_force(z, p, c, cutoff, pbc, capacity=88, images=images)
     )
