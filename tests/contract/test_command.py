@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import grannfield.models  # noqa: F401  (registers all before a test replaces the registry)
 from grannfield import forcefield
 from grannfield.cli import main
 from grannfield.contract import check, opened
