@@ -91,15 +91,13 @@ def _train(options: argparse.Namespace) -> None:
 
     from grannfield.data.dataset import frames
     from grannfield.data.material import load_material
-    from grannfield.forcefield import create, is_reduced, reduced_settings
+    from grannfield.forcefield import create, is_reduced, reduced_settings, split_name
     from grannfield.recipe import RECIPES
     from grannfield.train import fit
 
-    name, _, behaviour = options.model.partition("@")
-    if behaviour not in ("", "published"):
-        raise ValueError(f"{options.model!r}: after the @ only `published` is known")
+    name, behaviour = split_name(options.model)
     settings = (reduced_settings(name) if options.reduced else {}) | dict(_assignment(text) for text in options.set)
-    if behaviour:
+    if behaviour == "published":
         settings["as_published"] = True
     torch.manual_seed(options.seed)
     field = create(name, **settings)

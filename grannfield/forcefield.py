@@ -201,6 +201,14 @@ def create(name: str, **settings: Any) -> ForceField:
     return field
 
 
+def split_name(spec: str) -> tuple[str, str]:
+    """('schnet', 'published') of `schnet@published`, ('schnet', 'default') of `schnet`; ValueError for another behaviour."""
+    name, at, behaviour = spec.partition("@")
+    if at and behaviour != "published":
+        raise ValueError(f"{spec!r}: after the @ only `published` is known")
+    return name, behaviour or "default"
+
+
 def reduced_settings(name: str) -> dict[str, Any]:
     """Settings of a model that trains on a CPU in minutes; empty where the size of Table 1 does."""
     text = resources.files("grannfield.models").joinpath("reduced.toml").read_text(encoding="utf-8")

@@ -12,12 +12,12 @@ from typing import Any
 from grannfield import provenance
 from grannfield.contract import alive, cutoff, dynamics, sameness, slopes, symmetry
 from grannfield.contract.alive import Case
-from grannfield.contract.opened import Opened, open_calculator, open_file, open_name, reduced, split_name
+from grannfield.contract.opened import Opened, is_registered, open_calculator, open_file, open_name, reduced
 from grannfield.contract.samples import Samples
 from grannfield.contract.subjects import undisturbed
 from grannfield.contract.verdict import Finding, broken, judged
 from grannfield.contract.weights import Vacuous
-from grannfield.forcefield import UnsupportedElement, registered
+from grannfield.forcefield import UnsupportedElement, registered, split_name
 from grannfield.progress import progress
 
 CHECKS: dict[str, Callable[[Case], list[Finding]]] = {
@@ -69,7 +69,7 @@ def check_opened(opened: Opened, seed: int = 0) -> dict[str, Any]:
 
 def check_model(spec: str, seed: int = 0) -> dict[str, Any]:
     """The report of a registered model, a checkpoint, or `file.py:Class`."""
-    if spec.partition("@")[0] in registered():
+    if is_registered(spec):
         split_name(spec)
         return check_name(spec, seed)
     with undisturbed():

@@ -94,7 +94,8 @@ def verdict(report: dict[str, Any]) -> str:
 def _keep(options: argparse.Namespace, report: dict[str, Any]) -> None:
     """Write the files that were asked for."""
     from grannfield.contract.check import fingerprint
-    from grannfield.contract.opened import is_registered, split_name
+    from grannfield.contract.opened import is_registered
+    from grannfield.forcefield import split_name
     from grannfield.report.contract import write_contract
 
     name, behaviour = (options.model, "default")

@@ -14,7 +14,7 @@ import torch
 from grannfield.contract.samples import Samples, samples
 from grannfield.contract.subjects import CalculatorSubject, FieldSubject, Subject
 from grannfield.contract.weights import Vacuous, Weights, enliven, shared
-from grannfield.forcefield import ForceField, create, reduced_settings, registered
+from grannfield.forcefield import ForceField, create, reduced_settings, registered, split_name
 from grannfield.plugin import ModelNotFound, find, open_model
 
 LARGE = ("escn", "scn")
@@ -82,14 +82,6 @@ def open_calculator(text: str, seed: int) -> Opened:
     """An ASE calculator from `pkg.mod:factory(key=value, ...)`."""
     subject = CalculatorSubject(make_calculator(text), text)
     return Opened(subject, samples(seed), {"claims": asdict(subject.claims), "conservative": True})
-
-
-def split_name(spec: str) -> tuple[str, str]:
-    """('schnet', 'published') of `schnet@published`, ('schnet', 'default') of `schnet`; ValueError for another behaviour."""
-    name, at, behaviour = spec.partition("@")
-    if at and behaviour != "published":
-        raise ValueError(f"{spec!r}: after the @ only `published` is known")
-    return name, behaviour or "default"
 
 
 def is_registered(spec: str) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from grannfield.forcefield import Claims, ForceField, register
+from grannfield.forcefield import ForceField, register
 from grannfield.graph import AtomGraph, atoms_by_graph, graph_values, neighbor_values, pair_values, pair_vectors
 from grannfield.nn.mlp import glorot_linear
 from grannfield.nn.radial import GaussianBasis, cosine_cutoff
@@ -34,8 +34,6 @@ class GNSTAT(ForceField):
     - C(d) also multiplies the messages to the vectors, so the energy does not jump when an atom crosses the cut-off;
     - the energy is the sum over atoms instead of their mean.
     """
-
-    claims = Claims(reflection=True)
 
     def __init__(
         self,
