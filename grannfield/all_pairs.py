@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,87 +40,107 @@ class AllPairs:
         self.cell, self.cutoff, self.capacity, self.full = cell, float(cutoff), capacity, full
         self.images = images.to(device=cell.device, dtype=cell.dtype)
         self.crossed = (self.images @ full).view(len(cell), 1, 1, len(images), 3)
-        self.inverse = torch.linalg.inv(full)
+        self.towards = -torch.linalg.inv(full)  # minus the fractional difference, rounded, brings j next to i
         self.periodic = None if periodic.all() else torch.tensor(periodic, dtype=cell.dtype, device=cell.device)
         self._number(np.asarray(z), periodic)
 
     def _number(self, z: np.ndarray, periodic: np.ndarray) -> None:
-        """Constants that depend on the number of atoms."""
+        """Constants that depend on the number of atoms; candidate c of an atom is image c mod m of atom c // m."""
         r, n, m, device = len(self.cell), len(z), len(self.images), self.cell.device
         self.z = torch.as_tensor(z, dtype=torch.int64, device=device).repeat(r)
         self.pbc = torch.tensor(periodic, device=device).expand(r, 3)
         self.batch = torch.arange(r, device=device).repeat_interleave(n, output_size=r * n)
-        self.own = torch.arange(r * n, device=device).view(r, n, 1)
+        atom, candidate = torch.arange(r * n, device=device).view(r, n, 1), torch.arange(n * m, device=device)
         self.first_atom = torch.arange(r, device=device).view(r, 1, 1) * n
-        self.candidates = torch.arange(n * m, device=device).expand(r, n, n * m)
-        # Where candidate (atom i, image) stands in the rows of atom j: row j * (n m) + i m + (m - 1 - image).
-        self.back = (self.own - self.first_atom) * m + (m - 1) + self.first_atom * (n * m)
+        self.row = atom * (n * m)
+        """Where the candidates of each atom begin when all are counted along one line."""
+        self.itself = (atom - self.first_atom) * m + m // 2
+        """Each atom as its own candidate: what padded slots hold."""
+        self.turned = candidate // m * (n * m) + (m - 1 - candidate % m)
+        self.turned_row = self.first_atom * (n * m) + (atom - self.first_atom) * m
+        """Atom i seen from its candidate c stands at turned[c] + turned_row[i] of the same line."""
+        self.outside = torch.tensor([self.cutoff, 0.0, 0.0], dtype=self.cell.dtype, device=device)
+        if self.capacity is not None:
+            self.tables = _Tables.of(r, n, self.capacity, device)
 
     def __call__(self, pos: Tensor) -> AtomGraph:
         (r, n), m = pos.shape[:2], len(self.images)
-        nearest, near = self._near(pos)
+        crossed, vectors, near = self._near(pos)
         rank = near.view(r, n, n * m).cumsum(-1)  # 1 for the first neighbour
         count = rank[..., -1:]
-        k = max(1, int(count.max())) if self.capacity is None else self.capacity
-        columns = torch.arange(1, k + 1, device=pos.device)
-        chosen = self._chosen(near.view_as(rank), rank, k)
-        mask = columns <= count
-        j = chosen.div(m, rounding_mode="floor")
-        image = chosen - j * m
-        atom = j + self.first_atom
-        shift = nearest.view(-1, 3).index_select(0, (self.own * n + j).view(-1)) + self.images.index_select(0, image.view(-1))
-        rank_back = rank.view(-1).index_select(0, (self.back - image + j * (n * m)).view(-1)).view_as(j)
-        slots = torch.arange(r * n * k, device=pos.device).view(r, n, k)
-        reverse = torch.where(mask, atom * k + rank_back.clamp(max=k) - 1, slots)
-        pair, pair_slots, number = _pairs(mask, slots, reverse, None if self.capacity is None else r * (n * k // 2))
+        t = _Tables.of(r, n, max(1, int(count.max())), pos.device) if self.capacity is None else self.tables
+        k = t.columns.shape[-1]
+        mask = t.columns <= count
+        # The k-th neighbour is the first candidate of rank k; where there is none the atom itself, which is not a neighbour.
+        chosen = torch.where(mask, torch.searchsorted(rank, t.columns), self.itself)
+        atom = chosen.div(m, rounding_mode="floor") + self.first_atom
+        line = (chosen + self.row).view(-1)
+        slot_of = rank.clamp(max=k) + t.before
+        turned = self.turned.index_select(0, chosen.view(-1)).view_as(chosen) + self.turned_row
+        reverse = torch.where(mask, slot_of.view(-1).index_select(0, turned.view(-1)).view_as(mask), t.slots)
+        pair, pair_slots, pair_mask = _pairs(mask, t, reverse, None if self.capacity is None else r * (n * k // 2))
         return AtomGraph(
             z=self.z,
             pos=pos.reshape(r * n, 3),
             cell=self.cell,
             pbc=self.pbc,
             batch=self.batch,
-            neighbors=torch.where(mask, atom, self.own).view(r * n, k),
-            shift=shift.view(r * n, k, 3) * mask.view(r * n, k, 1),
+            neighbors=atom.view(r * n, k),
+            shift=crossed.view(-1, 3).index_select(0, line).view(r * n, k, 3),
             mask=mask.view(r * n, k),
             reverse=reverse.view(r * n, k),
             pair=pair.view(r * n, k),
             pair_slots=pair_slots,
             cutoff=self.cutoff,
             atoms_per_graph=n,
-            pair_mask=None if self.capacity is None else torch.arange(len(pair_slots), device=pos.device) < number,
+            pair_mask=pair_mask,
             overflow=None if self.capacity is None else (count > k).view(r, n).any(dim=1),
+            vectors=torch.where(mask.view(-1, 1), vectors.view(-1, 3).index_select(0, line), self.outside).view(r * n, k, 3),
         )
 
-    def _near(self, pos: Tensor) -> tuple[Tensor, Tensor]:
-        """Lattice vectors [R, n, n, 3] to the nearest image of j from i, and which images [R, n, n, M] are neighbours."""
+    def _near(self, pos: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of every image of j seen from i, [R, n, n, M]: lattice vectors crossed, the vector, and whether it is a neighbour."""
         r, n = pos.shape[:2]
-        fractional = pos @ self.inverse
-        nearest = torch.round(fractional.unsqueeze(2) - fractional.unsqueeze(1))
+        between = (pos.unsqueeze(1) - pos.unsqueeze(2)).view(r, n * n, 3)
+        nearest = torch.round(torch.bmm(between, self.towards))
         if self.periodic is not None:
             nearest = nearest * self.periodic
-        between = (pos.unsqueeze(1) - pos.unsqueeze(2)).view(r, n * n, 3)
-        base = torch.baddbmm(between, nearest.view(r, n * n, 3), self.full).view(r, n, n, 1, 3)
-        squared = (base + self.crossed).square().sum(-1)
-        return nearest, (squared <= self.cutoff**2) & (squared > SHORTEST**2)
-
-    def _chosen(self, near: Tensor, rank: Tensor, k: int) -> Tensor:
-        """Numbers of the first k candidates [R, n, k] that are neighbours; 0 in unused columns."""
-        place = torch.where(near & (rank <= k), rank, 0)  # column 0 takes all others
-        chosen = torch.zeros(*rank.shape[:2], k + 1, dtype=torch.int64, device=rank.device)
-        return chosen.scatter_(2, place, self.candidates)[..., 1:]
+        vectors = torch.baddbmm(between, nearest, self.full).view(r, n, n, 1, 3) + self.crossed
+        distance = torch.linalg.vector_norm(vectors, dim=-1)
+        return nearest.view(r, n, n, 1, 3) + self.images, vectors, (distance <= self.cutoff) & (distance > SHORTEST)
 
 
-def _pairs(mask: Tensor, slots: Tensor, reverse: Tensor, n_pairs: int | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Number of the pair of every slot, both slots of every pair [P, 2], and how many pairs there are."""
-    first = mask & (slots < reverse)
-    running = first.view(-1).cumsum(0)  # 1 for the first pair
-    n_pairs = int(running[-1]) if n_pairs is None else n_pairs
-    of_slot = torch.where(first.view(-1), running, running.index_select(0, reverse.view(-1))) - 1
-    pair = torch.where(mask.view(-1), of_slot, n_pairs)
-    place = (running * first.view(-1)).clamp(max=n_pairs)  # row 0 takes the slots that are no pair's first
-    pair_slots = torch.zeros(n_pairs + 1, 2, dtype=torch.int64, device=mask.device)
-    both = torch.stack([slots.view(-1), reverse.view(-1)], dim=1)
-    return pair, pair_slots.scatter_(0, place.unsqueeze(1).expand(-1, 2), both)[1:], running[-1]
+@dataclass(frozen=True)
+class _Tables:
+    """Constants that depend on the number of columns K of the neighbour matrix."""
+
+    columns: Tensor
+    """[R, n, K] 1 to K."""
+    slots: Tensor
+    """[R, n, K] number of every slot."""
+    before: Tensor
+    """[R, n, 1] number of the slot before the first of an atom."""
+    pairs: Tensor
+    """[R n K + 1] 0 to the number of slots."""
+
+    @classmethod
+    def of(cls, r: int, n: int, k: int, device: torch.device) -> _Tables:
+        slots = torch.arange(r * n * k, device=device).view(r, n, k)
+        columns = torch.arange(1, k + 1, device=device).expand(r, n, k).contiguous()
+        return cls(columns, slots, slots[..., :1] - 1, torch.arange(r * n * k + 1, device=device))
+
+
+def _pairs(mask: Tensor, t: _Tables, reverse: Tensor, n_pairs: int | None) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Number of the pair of every slot, both slots of every pair [P, 2], and which pairs there are where P is given."""
+    last = t.slots.numel() - 1
+    running = (t.slots < reverse).view(-1).cumsum(0)  # 1 for the first pair; a padded slot is its own reverse
+    p = int(running[-1]) if n_pairs is None else n_pairs
+    # Only a graph that overflows has more pairs than P; its numbers must stay within bounds, nothing else.
+    number = running.clamp(1, p).index_select(0, torch.minimum(t.slots, reverse).view(-1)) - 1
+    first = torch.searchsorted(running, t.pairs[1 : p + 1]).clamp(max=last)
+    pair_slots = torch.stack([first, reverse.view(-1).index_select(0, first)], dim=1)
+    pair_mask = None if n_pairs is None else t.pairs[1 : p + 1] <= running[-1]
+    return torch.where(mask.view(-1), number, t.pairs[p]), pair_slots, pair_mask
 
 
 def images_needed(cell: Tensor, cutoff: float, pbc: np.ndarray) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from grannfield import neighbors as search
-from grannfield.graph import AtomGraph, collate, neighbor_values, net_by_slot, pair_values, pair_vectors
+from grannfield.graph import (
+    AtomGraph,
+    collate,
+    filter_values,
+    neighbor_values,
+    net_by_slot,
+    pair_distances,
+    pair_values,
+    pair_vectors,
+)
 from grannfield.neighbors import NeighborOverflow, brute_force, graph_from_edges, images_needed, neighbor_graph
 
 CUTOFF = 6.0
@@ -160,6 +171,49 @@ def test_gradients_of_the_gathers_match_plain_indexing() -> None:
         mix = lambda x, y, graph=graph: (neighbor_values(x, graph) * pair_values(y, graph)).square().sum(1)  # noqa: E731
         assert torch.autograd.gradcheck(mix, (x, y))
         assert torch.autograd.gradgradcheck(mix, (x, y))
+
+
+def padded(graph: AtomGraph, rows: int) -> AtomGraph:
+    """The same graph with `rows` more in `pair_slots` that hold no pair."""
+    p = len(graph.pair_slots)
+    return replace(
+        graph,
+        pair_slots=torch.cat([graph.pair_slots, graph.pair_slots[-1:].expand(rows, 2)]),
+        pair_mask=torch.arange(p + rows) < p,
+        pair=torch.where(graph.pair == p, p + rows, graph.pair),
+    )
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_gradients_of_pair_vectors_and_distances_match_plain_indexing(rows: int) -> None:
+    """First and second derivatives by the vectors; for the distance along directions that keep reverses opposite."""
+    rng = np.random.default_rng(4)
+    cell, pos = np.array([[5.0, 0, 0], [1.5, 5, 0], [0.5, 1, 4.5]]), torch.tensor(rng.uniform(0, 5, (6, 3)), requires_grad=True)
+    graph = neighbor_graph(np.ones(6), pos.detach().numpy(), cell, 4.0)
+    graph = padded(graph, rows) if rows else graph
+    across = graph.shift @ graph.cell[0]
+    vectors = lambda pos: torch.where(graph.mask.unsqueeze(-1), pos[graph.neighbors] - pos[:, None] + across, 4.0)  # noqa: E731
+
+    def filters(distance: torch.Tensor) -> torch.Tensor:
+        y = torch.stack([(4 - distance) ** 3, distance * (4 - distance) ** 2], dim=1)
+        return filter_values(torch.stack([y, y.sin()]), graph).cos().sum(dim=(0, 2))
+
+    def plain(pos: torch.Tensor) -> torch.Tensor:
+        distance = vectors(pos).norm(dim=-1).masked_fill(~graph.mask, 4.0)
+        y = torch.stack([(4 - distance) ** 3, distance * (4 - distance) ** 2], dim=-1)
+        return torch.stack([y, y.sin()]).cos().sum(dim=(0, 2))
+
+    ours = lambda pos: filters(pair_distances(vectors(pos), graph))  # noqa: E731
+    torch.testing.assert_close(ours(pos), plain(pos))
+    weight = torch.tensor(rng.normal(size=(6, 2)))
+    slopes = [torch.autograd.grad((f(pos) * weight).sum(), pos, create_graph=True)[0] for f in (ours, plain)]
+    torch.testing.assert_close(slopes[0], slopes[1])
+    seconds = [torch.autograd.grad(slope.square().sum(), pos)[0] for slope in slopes]
+    torch.testing.assert_close(seconds[0], seconds[1])
+    real = slice(None) if graph.pair_mask is None else graph.pair_mask
+    of_pairs = lambda vectors: pair_vectors(vectors, graph)[real].square().sum(1)  # noqa: E731
+    edge_vec = vectors(pos.detach()).requires_grad_()
+    assert torch.autograd.gradcheck(of_pairs, edge_vec) and torch.autograd.gradgradcheck(of_pairs, edge_vec)
 
 
 def test_capped_forces_sum_over_the_slots_that_point_at_an_atom() -> None:

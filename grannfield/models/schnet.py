@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from grannfield.forcefield import ForceField, register
-from grannfield.graph import AtomGraph, neighbor_values, pair_values, pair_vectors
-from grannfield.nn.mlp import glorot_linear, shifted_softplus
+from grannfield.graph import AtomGraph, filter_values, neighbor_values, pair_distances
+from grannfield.nn.mlp import each_linear, glorot_linear, joint_linear, shifted_softplus
 from grannfield.nn.radial import GaussianBasis, cosine_cutoff
 
 
@@ -39,13 +38,17 @@ class SchNet(ForceField):
         self.head1 = glorot_linear(hidden_channels // 2, 1)
 
     def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> Tensor:
-        distance = torch.linalg.vector_norm(pair_vectors(edge_vec, graph), dim=-1)
-        rbf = self.rbf(distance)
-        envelope = cosine_cutoff(distance, self.cutoff).unsqueeze(-1)
         x = self.embedding(z)
-        for interaction in self.interactions:
-            x = x + interaction(x, rbf, envelope, graph)
+        for interaction, weight in zip(self.interactions, self.filters(edge_vec, graph), strict=True):
+            x = x + interaction(x, weight, graph)
         return self.head1(shifted_softplus(self.head0(x))).squeeze(-1)
+
+    def filters(self, edge_vec: Tensor, graph: AtomGraph) -> tuple[Tensor, ...]:
+        """Weights [N, K, F] of every interaction, all at once: they depend on nothing but the distance."""
+        distance = pair_distances(edge_vec, graph)
+        first, second = zip(*((i.filter0, i.filter1) for i in self.interactions), strict=True)
+        weight = each_linear(shifted_softplus(joint_linear(self.rbf(distance), first)), second)
+        return filter_values(weight * cosine_cutoff(distance, self.cutoff).unsqueeze(-1), graph).unbind()
 
 
 class Interaction(nn.Module):
@@ -59,7 +62,6 @@ class Interaction(nn.Module):
         self.f2out = glorot_linear(num_filters, hidden_channels)
         self.out = glorot_linear(hidden_channels, hidden_channels)
 
-    def forward(self, x: Tensor, rbf: Tensor, envelope: Tensor, graph: AtomGraph) -> Tensor:
-        weight = self.filter1(shifted_softplus(self.filter0(rbf))) * envelope
-        message = (neighbor_values(self.in2f(x), graph) * pair_values(weight, graph)).sum(dim=1)
+    def forward(self, x: Tensor, weight: Tensor, graph: AtomGraph) -> Tensor:
+        message = (neighbor_values(self.in2f(x), graph) * weight).sum(dim=1)
         return self.out(shifted_softplus(self.f2out(message)))
