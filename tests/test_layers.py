@@ -13,10 +13,10 @@ PACKAGE = Path(__file__).parents[1] / "grannfield"
 
 LAYERS: list[set[str]] = [
     {"grannfield", "units", "files", "progress", "memory"},
-    {"graph", "graphset", "neighbors", "all_pairs", "trajectory", "score", "nn", "provenance"},
+    {"graph", "graphset", "neighbors", "all_pairs", "candidates", "trajectory", "score", "nn", "precision", "provenance"},
     {"forcefield", "analysis", "report"},
     {"models", "data", "md", "calculator", "plugin", "recipe"},
-    {"train", "testing", "rivals", "speed", "presets", "runs", "harness", "session", "contract"},
+    {"train", "testing", "speed", "presets", "runs", "harness", "session", "contract"},
     {"cli"},
 ]
 """Lowest first; a module may import its own layer and those below."""
@@ -31,7 +31,9 @@ LEAN = (
     "graphset",
     "neighbors",
     "all_pairs",
+    "candidates",
     "forcefield",
+    "precision",
     "recipe",
     "train",
     "trajectory",

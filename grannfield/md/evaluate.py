@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grannfield.all_pairs import AllPairs
+from grannfield.candidates import Candidates
 from grannfield.forcefield import ForceField
 from grannfield.md.state import MDState
 from grannfield.memory import keep_freed_memory
-from grannfield.neighbors import AllPairs, neighbor_graph, replica_graph
+from grannfield.neighbors import neighbor_graph
 
 HEADROOM = 1.4
 """Columns of a fixed neighbour matrix, relative to the widest row at the start: crowding beyond that is a collapse."""
@@ -18,30 +20,29 @@ HEADROOM = 1.4
 class Evaluate:
     """Energies [R] in eV and forces [R,n,3] in eV/Å of replicas at positions [R,n,3], by one batched prediction.
 
-    On the CPU each replica's neighbours are searched by vesin; elsewhere by brute force with fixed shapes, where an atom
-    with too many neighbours sets `overflow` [R] instead of raising. Raises UnsupportedElement at once.
+    With `fixed` shapes (the default but on the CPU) neighbours come from all pairs and nothing waits for the device: an atom
+    with too many neighbours sets `overflow` [R]. Without, they come from a list of candidates. Raises UnsupportedElement at
+    once.
     """
 
-    def __init__(self, field: ForceField, state: MDState, pbc: np.ndarray | bool = True) -> None:
-        field.require_elements(state.z.cpu().numpy())
+    def __init__(self, field: ForceField, state: MDState, pbc: np.ndarray | bool = True, *, fixed: bool | None = None) -> None:
+        z, periodic, device = state.z.cpu().numpy(), np.broadcast_to(np.asarray(pbc, bool), 3), state.pos.device
+        field.require_elements(z)
         keep_freed_memory()
         self.field = field
-        self.z = state.z.cpu().numpy()
-        self.cell = state.cell
-        self.pbc = np.broadcast_to(np.asarray(pbc, bool), 3)
-        self.fixed = state.pos.device.type != "cpu"
-        self.overflow = torch.zeros(state.replicas, dtype=torch.bool, device=state.pos.device)
+        self.fixed = device.type != "cpu" if fixed is None else fixed
+        self.overflow = torch.zeros(state.replicas, dtype=torch.bool, device=device)
+        self.search: AllPairs | Candidates
         if self.fixed:
-            start = neighbor_graph(self.z, state.pos[0].cpu().numpy(), state.cell[0].cpu().numpy(), field.cutoff, self.pbc)
+            start = neighbor_graph(z, state.pos[0].cpu().numpy(), state.cell[0].cpu().numpy(), field.cutoff, periodic)
             capacity = 8 * int(np.ceil(HEADROOM * start.neighbors.shape[1] / 8))
-            self.search = AllPairs(self.z, state.cell, field.cutoff, self.pbc, capacity=capacity)
+            self.search = AllPairs(z, state.cell, field.cutoff, periodic, capacity=capacity)
+        else:
+            self.search = Candidates(z, state.cell, field.cutoff, periodic)
 
     def __call__(self, pos: Tensor) -> tuple[Tensor, Tensor]:
-        if self.fixed:
-            graph = self.search(pos)
-            assert graph.overflow is not None
+        graph = self.search(pos)
+        if graph.overflow is not None:
             self.overflow = graph.overflow
-        else:
-            graph = replica_graph(self.z, pos, self.cell, self.field.cutoff, self.pbc)
         prediction = self.field.predict(graph)
         return prediction.energy, prediction.forces.double().view(pos.shape)

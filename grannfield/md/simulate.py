@@ -7,82 +7,31 @@ not at all, and the next call continues bit for bit from the last of them.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import math
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 
 from grannfield import units
-from grannfield.files import write_atomically
 from grannfield.forcefield import ForceField, weights_hash
+from grannfield.md.block import Blocks, Snapshot, advance
 from grannfield.md.evaluate import Evaluate
-from grannfield.md.integrators import evaluated, nose_hoover, rescale, velocity_verlet
+from grannfield.md.integrators import evaluated
+from grannfield.md.pieces import Pieces
+from grannfield.md.protocol import Protocol
 from grannfield.md.state import MDState, drift_velocity, initial_state, kinetic_temperature
-from grannfield.md.watch import CAUSES, Watch, keep_failed_still
+from grannfield.md.watch import AVERAGED_OVER, CAUSES, Watch
 from grannfield.progress import progress
 from grannfield.trajectory import Trajectory
 
+__all__ = ["EngineFailure", "MDRun", "Protocol", "advance", "simulate"]
+
 STEPS_PER_FILE = 250
 """A kill loses at most this many steps."""
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How a run is made. The paper: 5 ps ramp from 100 K by velocity scaling, then 50 ps NVT, 30% of it equilibration."""
-
-    temperature: float
-    """K."""
-    length: float = 50_000.0
-    """fs of stored motion after the ramp: equilibration and production."""
-    ramp: float = 5_000.0
-    """fs of heating, which is not stored."""
-    timestep: float = 2.0
-    """fs."""
-    interval: float = 20.0
-    """fs between stored frames."""
-    start_temperature: float = 100.0
-    """K."""
-    damping: float = 100.0
-    """fs, of the Nosé-Hoover chain."""
-    drop: float = 0.3
-    """Share of `length` that is equilibration."""
-    ensemble: Literal["nvt", "nve"] = "nvt"
-
-    def __post_init__(self) -> None:
-        for name in ("temperature", "length", "timestep", "interval", "start_temperature", "damping"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive; it is {getattr(self, name)!r}")
-        if self.ramp < 0 or not 0 <= self.drop < 1:
-            raise ValueError(f"ramp {self.ramp!r} fs must not be negative and drop {self.drop!r} must be in [0, 1)")
-        if round(self.interval / self.timestep) < 1 or round(self.length / self.interval) < 1:
-            raise ValueError(
-                f"frames every {self.interval:g} fs do not fit steps of {self.timestep:g} fs and a length of {self.length:g} fs"
-            )
-
-    @property
-    def stride(self) -> int:
-        """Steps between stored frames."""
-        return round(self.interval / self.timestep)
-
-    @property
-    def ramp_steps(self) -> int:
-        return round(self.ramp / self.timestep)
-
-    @property
-    def frames(self) -> int:
-        """Stored frames of a run that does not fail."""
-        return round(self.length / self.interval)
-
-    def target(self, step: int) -> float:
-        """Temperature in K that the thermostat holds after `step` steps, counted from the start of the ramp."""
-        if step >= self.ramp_steps:
-            return self.temperature
-        return self.start_temperature + (self.temperature - self.start_temperature) * step / self.ramp_steps
 
 
 @dataclass(frozen=True)
@@ -131,58 +80,75 @@ def simulate(
     device: str = "cpu",
     folder: Path | None = None,
     label: str = "MD",
+    captured: bool | None = None,
 ) -> list[MDRun]:
     """Run one replica for each seed from pos [n,3] Å in cell [3,3] Å; a replica that fails stops, the others go on.
 
+    `captured`: blocks of steps as one unit with fixed shapes (default: but on the CPU).
     With a `folder` the run can be killed and called again: it continues exactly where it was. ValueError when the folder
     holds a run with other settings, FloatingPointError when the very first energy or force is NaN or infinite.
     """
     state = initial_state(z, pos, cell, protocol.start_temperature if protocol.ramp_steps else protocol.temperature, seeds)
     state = MDState(**{key: value.to(device) for key, value in vars(state).items()})
-    evaluate = Evaluate(field.to(device).eval(), state)
-    pieces = _Pieces(folder, _identity(field, state, protocol, seeds))
-    frames, step, watch, spent = pieces.frames, 0, Watch.new(len(seeds), protocol.timestep, device), 0.0
-    if pieces.last is None:
+    evaluate = Evaluate(field.to(device).eval(), state, fixed=captured)
+    blocks = Blocks(evaluate, protocol, state.pos.device, captured)
+    run = _Run(Pieces(folder, _identity(field, state, protocol, seeds)), protocol)
+    step, watch = 0, Watch.new(len(seeds), protocol.timestep, device)
+    if run.pieces.last is None:
         state = evaluated(state, evaluate)
         if not bool(torch.isfinite(state.forces).all() and torch.isfinite(state.energy).all()):
             raise FloatingPointError(f"{field.name} gives a NaN or infinite energy or force on the starting structure")
         watch = watch.after(state, 0, protocol.target(0), evaluate.overflow)
     else:
-        state, watch, step, spent = pieces.restore(state, watch)
+        state, watch, step, run.spent = run.pieces.restore(state, watch)
+    latest = Snapshot.of(state, watch, step)
     total = protocol.ramp_steps + protocol.frames * protocol.stride
-    start = time.monotonic() - spent
+    run.alive = bool(latest.wait().watch.alive.any())
     with progress(total * protocol.timestep * 1e-3, label, "ps") as bar:
         bar.update(step * protocol.timestep * 1e-3)
-        while step < total and bool(watch.alive.any()):
-            n = min(protocol.stride, protocol.ramp_steps - step) if step < protocol.ramp_steps else protocol.stride
-            state, watch = advance(state, watch, evaluate, protocol, step, n)
+        while step < total and run.alive:
+            n = blocks.length(step)
+            state, watch = blocks(state, watch, step, n)
             step += n
-            if step > protocol.ramp_steps:
-                frames.append(_frame(state, step - protocol.ramp_steps, protocol, watch))
-            if step >= pieces.step + STEPS_PER_FILE:
-                pieces.write(state, watch, step, time.monotonic() - start)
+            before, latest = latest, Snapshot.of(state, watch, step)
+            # A device is given the next block before the host looks at the last but one.
+            run.take(before if latest.arrived is not None else latest)
             bar.update(n * protocol.timestep * 1e-3)
-            bar.set_postfix_str(f"{float(kinetic_temperature(state).mean()):.0f} K", refresh=False)
-    pieces.write(state, watch, step, time.monotonic() - start)
-    return [
-        _finished(r, seed, frames, state, watch, protocol, (time.monotonic() - start) / len(seeds))
-        for r, seed in enumerate(seeds)
-    ]
+            bar.set_postfix_str(f"{run.temperature:.0f} K", refresh=False)
+    run.take(latest)
+    run.write(latest)
+    return [_finished(r, seed, run, latest) for r, seed in enumerate(seeds)]
 
 
-def advance(state: MDState, watch: Watch, evaluate: Evaluate, protocol: Protocol, step: int, n: int) -> tuple[MDState, Watch]:
-    """n steps from step number `step`: velocity scaling in the ramp, the protocol's ensemble after it."""
-    for now in range(step + 1, step + n + 1):
-        target = protocol.target(now)
-        if now <= protocol.ramp_steps:
-            new = rescale(velocity_verlet(state, evaluate, protocol.timestep), target)
-        elif protocol.ensemble == "nvt":
-            new = nose_hoover(state, evaluate, protocol.timestep, target, protocol.damping)
-        else:
-            new = velocity_verlet(state, evaluate, protocol.timestep)
-        watch = watch.after(new, now, target, evaluate.overflow)
-        state = keep_failed_still(watch.alive, new, state)
-    return state, watch
+class _Run:
+    """What has come back of a run so far."""
+
+    def __init__(self, pieces: Pieces, protocol: Protocol) -> None:
+        self.pieces, self.protocol, self.frames = pieces, protocol, pieces.frames
+        self.spent, self.start, self.taken = 0.0, time.monotonic(), pieces.step
+        self.alive, self.temperature = True, math.nan
+
+    @property
+    def seconds(self) -> float:
+        """Wall time, that of earlier calls included."""
+        return self.spent + time.monotonic() - self.start
+
+    def take(self, moment: Snapshot) -> None:
+        """Keep the frame of a moment, once, and files now and then."""
+        moment.wait()
+        self.alive = bool(moment.watch.alive.any())
+        after_ramp = moment.step - self.protocol.ramp_steps
+        if moment.step <= self.taken:
+            return
+        self.taken = moment.step
+        self.temperature = float(kinetic_temperature(moment.state).mean())
+        if after_ramp > 0 and after_ramp % self.protocol.stride == 0:
+            self.frames.append(_frame(moment.state, after_ramp, self.protocol, moment.watch))
+        if moment.step >= self.pieces.step + STEPS_PER_FILE:
+            self.write(moment)
+
+    def write(self, moment: Snapshot) -> None:
+        self.pieces.write(moment.state, moment.watch, moment.step, self.seconds)
 
 
 def _frame(state: MDState, after_ramp: int, protocol: Protocol, watch: Watch) -> dict[str, np.ndarray]:
@@ -203,9 +169,8 @@ def _frame(state: MDState, after_ramp: int, protocol: Protocol, watch: Watch) ->
     return {key: value.cpu().numpy() for key, value in values.items()}
 
 
-def _finished(
-    r: int, seed: int, frames: list[dict[str, np.ndarray]], state: MDState, watch: Watch, protocol: Protocol, seconds: float
-) -> MDRun:
+def _finished(r: int, seed: int, run: _Run, end: Snapshot) -> MDRun:
+    frames, state, watch, protocol = run.frames, end.state, end.watch, run.protocol
     good = [f for f in frames if f["alive"][r]]
     pick = lambda key: np.stack([f[key][r] for f in good])  # noqa: E731
     trajectory = None
@@ -222,21 +187,21 @@ def _finished(
         )
     failure = None
     if int(watch.step[r]) >= 0:
-        number, value = int(watch.cause[r]), float(watch.value[r])
+        number, step = int(watch.cause[r]), int(watch.step[r])
         said = (
             "",
             "energy, forces or positions became NaN or infinite",
-            f"a force of {value:.0f} eV/Å",
-            f"kinetic temperature {value:.0f} K over 100 fs",
+            f"a force of {float(watch.force[r]):.0f} eV/Å",
+            f"kinetic temperature {float(watch.heat[r]) * protocol.target(step):.0f} K over {AVERAGED_OVER:.0f} fs",
             "an atom gained more neighbours than the matrix holds",
         )[number]
-        failure = EngineFailure(CAUSES[number], (int(watch.step[r]) - protocol.ramp_steps) * protocol.timestep, said)
+        failure = EngineFailure(CAUSES[number], (step - protocol.ramp_steps) * protocol.timestep, said)
     return MDRun(
         protocol=protocol,
         seed=seed,
         trajectory=trajectory,
         failure=failure,
-        seconds=seconds,
+        seconds=run.seconds / len(watch.step),
         drift=float(drift_velocity(state)[r].norm()) * 1e3,
         internal_temperature=float(np.mean(pick("internal_temperature"))) if good else float("nan"),
     )
@@ -249,46 +214,3 @@ def _identity(field: ForceField, state: MDState, protocol: Protocol, seeds: list
     for array in (state.z, state.pos, state.cell):
         digest.update(array.cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-class _Pieces:
-    """The files of an unfinished run: frames since the last one, and the state at its end."""
-
-    def __init__(self, folder: Path | None, identity: str) -> None:
-        self.folder, self.written, self.step = folder, 0, -1
-        self.frames: list[dict[str, np.ndarray]] = []
-        self.last: dict[str, np.ndarray] | None = None
-        if folder is None:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        note = folder / "run.json"
-        if note.exists() and json.loads(note.read_text())["identity"] != identity:
-            raise ValueError(f"{folder} holds a run with other settings or weights; delete it or choose another place")
-        write_atomically(note, json.dumps({"identity": identity}))
-        for path in sorted(folder.glob("*.npz")):
-            with np.load(path, allow_pickle=False) as file:
-                piece = {key: file[key] for key in file.files}
-            for f in range(len(piece.get("frame.time", ()))):
-                self.frames.append({key[6:]: value[f] for key, value in piece.items() if key.startswith("frame.")})
-            self.last, self.step = piece, int(piece["step"])
-        self.written = len(self.frames)
-
-    def write(self, state: MDState, watch: Watch, step: int, spent: float) -> None:
-        if self.folder is None or step == self.step:
-            return
-        new = self.frames[self.written :]
-        arrays = {f"frame.{key}": np.stack([f[key] for f in new]) for key in (new[0] if new else {})}
-        arrays |= {f"state.{key}": value.cpu().numpy() for key, value in vars(state).items()}
-        arrays |= {f"watch.{key}": value.cpu().numpy() for key, value in vars(watch).items()}
-        buffer = io.BytesIO()
-        arrays |= {"step": np.array(step), "spent": np.array(spent)}
-        np.savez(buffer, allow_pickle=False, **arrays)
-        write_atomically(self.folder / f"{step:09d}.npz", buffer.getvalue())
-        self.written, self.step = len(self.frames), step
-
-    def restore(self, state: MDState, watch: Watch) -> tuple[MDState, Watch, int, float]:
-        assert self.last is not None
-        load = lambda prefix, like: {  # noqa: E731
-            key: torch.from_numpy(np.array(self.last[f"{prefix}.{key}"])).to(value.device) for key, value in vars(like).items()
-        }
-        return MDState(**load("state", state)), Watch(**load("watch", watch)), int(self.last["step"]), float(self.last["spent"])

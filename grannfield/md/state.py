@@ -88,14 +88,19 @@ def _maxwell_boltzmann(mass: Tensor, temperature: float, seed: int) -> Tensor:
     return vel * (wanted / kinetic).sqrt() if kinetic > 0 else vel
 
 
+def at_hand(x: Tensor) -> bool:
+    """Whether the host can look at a tensor without waiting for a device: then it may spare itself work that comes to nothing."""
+    return x.device.type == "cpu"
+
+
 def kinetic_energy(vel: Tensor, mass: Tensor) -> Tensor:
     """Kinetic energy in eV of velocities [..., n, 3] in Å/fs and masses [n, 1] in u."""
-    return 0.5 * (mass * vel.square()).sum(dim=(-1, -2)) / units.ACCELERATION
+    return (vel.square() * mass).sum(dim=(-1, -2)) * (0.5 / units.ACCELERATION)
 
 
 def kinetic_temperature(state: MDState) -> Tensor:
     """[R] K, from 3n - 3 degrees of freedom."""
-    return 2 * kinetic_energy(state.vel, state.mass) / (state.degrees_of_freedom * units.BOLTZMANN)
+    return kinetic_energy(state.vel, state.mass) * (2 / (state.degrees_of_freedom * units.BOLTZMANN))
 
 
 def drift_velocity(state: MDState) -> Tensor:

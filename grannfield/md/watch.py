@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from grannfield.md.state import MDState, kinetic_temperature
+from grannfield.md.state import MDState, at_hand, kinetic_temperature
 
 CAUSES = ("", "non-finite", "runaway", "runaway", "overflow")
 """By number: alive, NaN or infinity, a force too large, too hot, too many neighbours."""
@@ -31,10 +31,12 @@ class Watch:
     """[R] int64, step of the failure; -1 while alive."""
     cause: Tensor
     """[R] int64, index into CAUSES."""
-    value: Tensor
-    """[R] the offending force (eV/Å) or mean temperature (K)."""
+    force: Tensor
+    """[R] eV/Å, the largest force at that step."""
+    heat: Tensor
+    """[R] kinetic temperature over target at that step, averaged over the last W steps."""
     ratio: Tensor
-    """[R, W] kinetic temperature over target in the last W steps."""
+    """[R, W] kinetic temperature over target in the last W steps, the latest last; one before the start."""
 
     @property
     def alive(self) -> Tensor:
@@ -48,36 +50,36 @@ class Watch:
         return cls(
             step=torch.full((replicas,), -1, dtype=torch.int64, device=device),
             cause=torch.zeros(replicas, dtype=torch.int64, device=device),
-            value=torch.zeros(replicas, dtype=torch.float64, device=device),
+            force=torch.zeros(replicas, dtype=torch.float64, device=device),
+            heat=torch.zeros(replicas, dtype=torch.float64, device=device),
             ratio=torch.ones(replicas, window, dtype=torch.float64, device=device),
         )
 
-    def after(self, state: MDState, step: int, target: float, overflow: Tensor) -> Watch:
+    def after(self, state: MDState, step: int | Tensor, target: float | Tensor, overflow: Tensor) -> Watch:
         """The flags after a step that led to `state` with the thermostat at `target` K."""
-        temperature = kinetic_temperature(state)
-        column = step % self.ratio.shape[1]
-        ratio = self.ratio.clone()
-        ratio[:, column] = torch.nan_to_num(temperature / target, nan=1.0, posinf=1e6)
+        latest = torch.nan_to_num(kinetic_temperature(state) / target, nan=1.0, posinf=1e6)
+        ratio = torch.cat([self.ratio[:, 1:], latest.unsqueeze(1)], dim=1)
+        heat = ratio.mean(dim=1)
         force = state.forces.square().sum(dim=-1).amax(dim=-1).sqrt()
-        finite = torch.isfinite(force) & torch.isfinite(state.energy) & torch.isfinite(state.pos).all(dim=-1).all(dim=-1)
-        mean = ratio.mean(dim=1)
-        cause = torch.where(overflow, 4, 0)
-        cause = torch.where(mean > HOTTEST, 3, cause)
-        cause = torch.where(force > LARGEST_FORCE, 2, cause)
-        cause = torch.where(finite, cause, 1)
-        value = torch.where(cause == 2, force, mean * target)
-        failed = self.alive & (cause > 0)
-        return replace(
-            self,
+        # One NaN or infinity anywhere makes the sum one.
+        broken = ~torch.isfinite(force + state.energy + state.pos.sum(dim=(1, 2)))
+        causes = torch.stack([broken, force > LARGEST_FORCE, heat > HOTTEST, overflow])
+        failed = causes.any(dim=0) & self.alive
+        if at_hand(failed) and not failed.any():
+            return replace(self, ratio=ratio)
+        return Watch(
             step=torch.where(failed, step, self.step),
-            cause=torch.where(failed, cause, self.cause),
-            value=torch.where(failed, value, self.value),
+            cause=torch.where(failed, causes.to(torch.int8).argmax(dim=0) + 1, self.cause),
+            force=torch.where(failed, force, self.force),
+            heat=torch.where(failed, heat, self.heat),
             ratio=ratio,
         )
 
 
 def keep_failed_still(alive: Tensor, new: MDState, old: MDState) -> MDState:
     """The new state, with replicas that have failed left where they were before the failing step."""
+    if at_hand(alive) and alive.all():
+        return new
     pick = lambda a, b: torch.where(alive.view(-1, *[1] * (a.dim() - 1)), a, b)  # noqa: E731
     return new.moved(
         **{key: pick(getattr(new, key), getattr(old, key)) for key in ("pos", "vel", "energy", "forces", "xi", "v_xi")}

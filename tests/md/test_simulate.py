@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -11,9 +13,16 @@ from torch import Tensor
 
 from grannfield.forcefield import ForceField, UnsupportedElement
 from grannfield.graph import AtomGraph
+from grannfield.md import block, integrators
 from grannfield.md import simulate as module
+from grannfield.md import watch as watching
+from grannfield.md.block import Blocks, advance
+from grannfield.md.evaluate import Evaluate
+from grannfield.md.integrators import evaluated
 from grannfield.md.simulate import Protocol, simulate
-from grannfield.testing import LennardJones
+from grannfield.md.state import initial_state
+from grannfield.md.watch import Watch
+from grannfield.testing import LennardJones, count_operations
 from tests.md.test_integrators import argon
 
 SHORT = Protocol(temperature=60.0, length=800.0, ramp=200.0, timestep=4.0, interval=40.0, start_temperature=10.0)
@@ -79,7 +88,7 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.
     for steps in (40, 100):
         calls = 0
 
-        def counting(*args: object, real=module.nose_hoover, limit: int = steps, **kwargs: object) -> object:
+        def counting(*args: object, real=block.nose_hoover, limit: int = steps, **kwargs: object) -> object:
             nonlocal calls
             calls += 1
             if calls > limit:
@@ -87,7 +96,7 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.
             return real(*args, **kwargs)
 
         with monkeypatch.context() as patch:
-            patch.setattr(module, "nose_hoover", counting)
+            patch.setattr(block, "nose_hoover", counting)
             with pytest.raises(Killed):
                 simulate(LennardJones(), *argon(), SHORT, [1, 2], folder=tmp_path)
     again = simulate(LennardJones(), *argon(), SHORT, [1, 2], folder=tmp_path)
@@ -99,20 +108,72 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.
         simulate(LennardJones(), *argon(), SHORT, [1, 3], folder=tmp_path)
 
 
-def test_fixed_shape_search_moves_atoms_as_vesin_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The device path, run on the CPU, gives the same motion."""
-    from grannfield.md import evaluate as engine
-    from grannfield.neighbors import brute_force, images_needed
+def test_captured_blocks_move_atoms_as_single_steps_do() -> None:
+    """The device path - fixed shapes, own buffers, replay - run on the CPU, gives the same motion."""
+    single, blocks = (simulate(LennardJones(), *argon(), SHORT, [1, 2], captured=captured) for captured in (False, True))
+    for a, b in zip(single, blocks, strict=True):
+        assert a.trajectory is not None and b.trajectory is not None and b.failure is None
+        np.testing.assert_allclose(a.trajectory.pos, b.trajectory.pos, atol=1e-9)
+        np.testing.assert_allclose(a.trajectory.energy, b.trajectory.energy, atol=1e-9)
+        assert np.array_equal(a.trajectory.time, b.trajectory.time)
+        assert a.internal_temperature == pytest.approx(b.internal_temperature, rel=1e-9)
 
-    z, pos, cell = argon()
-    plain = simulate(LennardJones(), z, pos, cell, SHORT, [1])[0]
-    images = images_needed(torch.tensor(cell)[None], 7.0, np.ones(3, bool))
-    monkeypatch.setattr(
-        engine, "replica_graph", lambda z, p, c, cutoff, pbc: brute_force(z, p, c, cutoff, pbc, capacity=88, images=images)
-    )
-    fixed = simulate(LennardJones(), z, pos, cell, SHORT, [1])[0]
-    assert plain.trajectory is not None and fixed.trajectory is not None
-    np.testing.assert_allclose(plain.trajectory.pos, fixed.trajectory.pos, atol=1e-9)
+
+@pytest.mark.parametrize("captured", [False, True])
+def test_two_runs_are_bit_identical(captured: bool) -> None:
+    once, again = (simulate(LennardJones(), *argon(), SHORT, [1], captured=captured)[0].trajectory for _ in range(2))
+    assert once is not None and again is not None
+    assert np.array_equal(once.pos, again.pos) and np.array_equal(once.forces, again.forces)
+
+
+@pytest.mark.parametrize("ensemble", ["nvt", "nve"])
+def test_a_block_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, ensemble: Literal["nvt", "nve"]) -> None:
+    """Nothing inside a block asks the host for a decision; the motion is that of the CPU's short cuts."""
+    protocol = replace(SHORT, ensemble=ensemble, interval=8.0)
+    state = initial_state(*argon(), 60.0, [1, 2])
+    evaluate = Evaluate(LennardJones(), state, fixed=True)
+    state, watch = evaluated(state, evaluate), Watch.new(2, protocol.timestep)
+    for step in (0, protocol.ramp_steps):
+        short = advance(state, watch, evaluate, protocol, step, 2)
+        with monkeypatch.context() as patch:
+            for user in (integrators, watching):
+                patch.setattr(user, "at_hand", lambda x: False)
+            blocks = Blocks(evaluate, protocol, state.pos.device, captured=True)
+            moved, seen = blocks(state, watch, step, 2)
+            replay = blocks.kept[1].replay if blocks.kept else None
+            torch.testing.assert_close(moved.vel, short[0].vel, rtol=0, atol=1e-12)
+            torch.testing.assert_close(moved.v_xi, short[0].v_xi, rtol=0, atol=1e-12)
+            torch.testing.assert_close(seen.ratio, short[1].ratio)
+            assert replay is not None and count_operations(replay)[1] == 0
+
+
+def test_captured_failures_name_step_and_replica(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure in the middle of a block is dated to its step, and only the replica it befell."""
+    expected = simulate(TimeBomb(after=101, bad=100.0), *argon(), SHORT, [1, 2])[0].failure
+    for user in (integrators, watching):
+        monkeypatch.setattr(user, "at_hand", lambda x: False)
+    failed, fine = simulate(TimeBomb(after=101, bad=100.0), *argon(), SHORT, [1, 2], captured=True)
+    assert failed.failure == expected and expected is not None and fine.failure is None
+    assert (expected.time / SHORT.timestep) % SHORT.stride != 0
+
+
+def test_overflow_of_the_neighbour_matrix_stops_a_captured_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    from grannfield.md import evaluate as engine
+
+    monkeypatch.setattr(engine, "HEADROOM", 0.5)
+    run = simulate(LennardJones(), *argon(), SHORT, [1], captured=True)[0]
+    assert run.failure is not None and run.failure.cause == "overflow" and run.trajectory is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_moves_atoms_as_the_cpu_does() -> None:
+    here = simulate(LennardJones(), *argon(), SHORT, [1, 2])
+    there = simulate(LennardJones(), *argon(), SHORT, [1, 2], device="cuda")
+    again = simulate(LennardJones(), *argon(), SHORT, [1, 2], device="cuda")
+    for a, b, c in zip(here, there, again, strict=True):
+        assert a.trajectory is not None and b.trajectory is not None and c.trajectory is not None
+        np.testing.assert_allclose(a.trajectory.pos, b.trajectory.pos, atol=1e-7)
+        assert np.array_equal(b.trajectory.pos, c.trajectory.pos)
 
 
 def test_a_field_broken_from_the_start_is_an_error_not_a_failure_event() -> None:
