@@ -11,6 +11,7 @@ import inspect
 import json
 import tomllib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -24,6 +25,7 @@ from grannfield import units
 from grannfield.files import write_atomically
 from grannfield.graph import AtomGraph, net_by_slot, sum_by_graph
 from grannfield.nn.scale import AtomicScale
+from grannfield.precision import NETWORK, checked, matrix_products
 
 FORMAT = 1
 """Version of the checkpoint format; files of a later one are refused."""
@@ -90,15 +92,21 @@ class ForceField(nn.Module):
         """Atomic numbers the field knows: those of its tables, after training those it was trained on; None for any."""
         self.provenance: dict[str, Any] = {}
         """How the weights came to be: training data, budget, hardware."""
+        self.tf32 = False
+        """Whether a float32 network multiplies in TF32; a choice of the user (`to_precision`), which no checkpoint remembers."""
 
     def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define forward(z, graph, edge_vec) -> atomic energies [N]")
 
     @property
     def dtype(self) -> torch.dtype:
-        """Precision of the model's arithmetic: that of its first floating-point weight (double for one without any)."""
-        tensors = [p for p in self.parameters() if p.is_floating_point()]
-        return tensors[0].dtype if tensors else torch.float64
+        """Type of the network's numbers: that of its first floating-point weight (double for one without any)."""
+        return next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float64)
+
+    @property
+    def precision(self) -> str:
+        """Name of the precision of its arithmetic, see `grannfield.precision`; ValueError for a network below float32."""
+        return "tf32" if self.tf32 and self.dtype == torch.float32 else _named(self.dtype)
 
     @property
     def n_parameters(self) -> int:
@@ -118,18 +126,29 @@ class ForceField(nn.Module):
 
         One derivative of the summed energy by the neighbour vectors gives both: F_i is the sum over the slots of atom i
         minus the sum over the slots that point at it; stress = 1/V sum_slots v (x) dE/dv. `create_graph` keeps the
-        derivative differentiable, for training. A direct-force model returns its own forces; it has no stress
-        (ValueError).
+        derivative differentiable, for training; the loss then has to be differentiated under the same `matrix_products`.
+        A direct-force model returns its own forces; it has no stress (ValueError).
+
+        Only the network and its derivative follow `precision` where that is TF32: vectors, energy sum, forces from slots and
+        stress are never below float32, whatever the process allows.
         """
         if stress and not self.conservative:
             raise ValueError(f"{self.name} predicts forces directly; it has no energy gradient and so no stress")
+        precision, device = self.precision, graph.pos.device
+        with matrix_products("float32", device):
+            network = matrix_products(precision, device) if precision == "tf32" else nullcontext()
+            return self._predict(graph, stress, create_graph, network)
+
+    def _predict(self, graph: AtomGraph, stress: bool, create_graph: bool, network: AbstractContextManager[None]) -> Prediction:
+        """`predict`, with the context that the network and its derivative are to be evaluated in."""
         edge_vec = graph.edge_vectors(self.dtype).detach()
         if not self.conservative:
             with torch.set_grad_enabled(create_graph):
-                atomic, forces = self(graph.z, graph, edge_vec)
+                with network:
+                    atomic, forces = self(graph.z, graph, edge_vec)
                 atomic = self.scale(atomic, graph.z)
                 return Prediction(sum_by_graph(atomic, graph), forces * self.scale.scale.to(forces.dtype), None, atomic)
-        with torch.enable_grad():
+        with torch.enable_grad(), network:
             edge_vec.requires_grad_()
             atomic = self.scale(self(graph.z, graph, edge_vec), graph.z)
             energy = sum_by_graph(atomic, graph)
@@ -229,8 +248,9 @@ def is_reduced(field: ForceField) -> bool:
 
 
 def weights_hash(field: ForceField) -> str:
-    """SHA-256 of a field's name, settings and every weight: what identifies it in a result."""
-    digest = hashlib.sha256(json.dumps([field.name, field.settings], sort_keys=True, default=str).encode())
+    """SHA-256 of a field's name, settings and every weight, and of TF32 where asked for: what identifies it in a result."""
+    about = [field.name, field.settings, *(["tf32"] if field.precision == "tf32" else [])]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
     for key, tensor in sorted(field.state_dict().items()):
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
@@ -292,10 +312,25 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtyp
     return to_precision(field, dtype).to(device).eval()
 
 
-def to_precision(field: ForceField, dtype: torch.dtype | None) -> ForceField:
-    """The same field with its network in another precision; scale and shift stay double."""
-    if dtype is not None:
+def to_precision(field: ForceField, precision: str | torch.dtype | None) -> ForceField:
+    """The same field with its network in another precision, `float32`, `tf32` or `float64`; scale and shift stay double.
+
+    None changes nothing. A torch type, too, may say which, but what is asked for by name is done or ValueError says why not: a
+    field without weights is float64, and no network is below float32, for its numbers are those of its geometry.
+    """
+    if precision is not None:
+        name = checked(precision) if isinstance(precision, str) else _named(precision)
         scale = {key: tensor.clone() for key, tensor in field.scale.state_dict().items()}
-        field.to(dtype)
+        field.to(NETWORK[name])
         field.scale.to(torch.float64).load_state_dict(scale)
+        field.tf32 = name == "tf32"
+        if isinstance(precision, str) and field.precision != name:
+            raise ValueError(f"{field.name} has no weights: it computes in {field.precision}, not in {name}")
     return field
+
+
+def _named(dtype: torch.dtype) -> str:
+    """The precision of networks of a torch type."""
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"a network in {dtype}: geometry is never below float32; use float32, tf32 or float64")
+    return str(dtype).removeprefix("torch.")

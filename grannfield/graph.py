@@ -187,14 +187,14 @@ def _with_empty_row(y: Tensor) -> Tensor:
 def pair_vectors(edge_vec: Tensor, graph: AtomGraph) -> Tensor:
     """One vector [P, 3] for each unordered pair (that of its first slot): for filters that depend on distance alone."""
     if graph.symmetric:
-        return _PairVectors.apply(edge_vec, graph.pair, graph.pair_slots, graph.reverse)
+        return _PairVectors.apply(edge_vec, graph.pair, graph.pair_slots, graph.pair_mask, graph.reverse)
     return edge_vec.reshape(-1, 3).index_select(0, graph.pair_slots[:, 0])
 
 
 def pair_distances(edge_vec: Tensor, graph: AtomGraph) -> Tensor:
     """Length [P + 1] in Å of each unordered pair; the cut-off in the last row, and in rows that hold no pair.
 
-    For functions of the distance that vanish at the cut-off: `filter_values` takes them to the slots.
+    For functions of the distance that vanish at the cut-off: rows that hold no pair then come to nothing.
     """
     if graph.symmetric:
         return _PairDistances.apply(edge_vec, graph.pair, graph.pair_slots, graph.pair_mask, graph.cutoff)
@@ -205,17 +205,6 @@ def _with_cutoff(distance: Tensor, pair_mask: Tensor | None, cutoff: float) -> T
     if pair_mask is not None:
         distance = distance.masked_fill(~pair_mask, cutoff)
     return torch.nn.functional.pad(distance, (0, 1), value=cutoff)
-
-
-def filter_values(y: Tensor, graph: AtomGraph) -> Tensor:
-    """Features [..., P + 1, C] of `pair_distances` that vanish at the cut-off, with their slope, at the slots: [..., N, K, C].
-
-    Spares what `pair_values` spends on rows that hold no pair: their features are zero, and the gradient they are given
-    is not, but comes to nothing because the slope is zero.
-    """
-    if graph.symmetric:
-        return _FiltersToSlots.apply(y, graph.pair, torch.nn.functional.pad(graph.pair_slots, (0, 0, 0, 1)))
-    return y.index_select(-2, graph.pair.reshape(-1)).view(*y.shape[:-2], *graph.pair.shape, y.shape[-1])
 
 
 def reversed_values(x: Tensor, graph: AtomGraph) -> Tensor:
@@ -307,9 +296,9 @@ def net_by_slot(edge_values: Tensor, graph: AtomGraph) -> Tensor:
     With the derivative of the energy by edge vectors this is the force: moving atom i shortens its own vectors and
     lengthens those that end on it.
     """
-    flat = edge_values.reshape(-1, edge_values.shape[-1])
     if graph.symmetric:
-        return (edge_values - flat.index_select(0, graph.reverse.reshape(-1)).view_as(edge_values)).sum(dim=1)
+        return (edge_values - reversed_values(edge_values, graph)).sum(dim=1)
+    flat = edge_values.reshape(-1, edge_values.shape[-1])
     inwards = edge_values.new_zeros(graph.z.shape[0], flat.shape[1]).index_add(0, graph.neighbors.reshape(-1), flat)
     return edge_values.sum(dim=1) - inwards
 
@@ -358,16 +347,17 @@ class _PairVectors(torch.autograd.Function):
     """The vector of each pair's first slot. Its adjoint gives that slot, the lower of the two, what the pair holds."""
 
     @staticmethod
-    def forward(ctx: Any, edge_vec: Tensor, pair: Tensor, pair_slots: Tensor, reverse: Tensor) -> Tensor:
-        ctx.save_for_backward(pair, reverse)
+    def forward(
+        ctx: Any, edge_vec: Tensor, pair: Tensor, pair_slots: Tensor, pair_mask: Tensor | None, reverse: Tensor
+    ) -> Tensor:
+        ctx.save_for_backward(pair, pair_slots, pair_mask, reverse)
         return edge_vec.reshape(-1, 3).index_select(0, pair_slots[:, 0])
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
-        pair, reverse = ctx.saved_tensors
-        first = torch.arange(pair.numel(), device=pair.device) < reverse.reshape(-1)
-        at_slots = _with_empty_row(grad).index_select(0, pair.reshape(-1))
-        return (at_slots * first.unsqueeze(1)).view(*pair.shape, 3), None, None, None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+        *places, reverse = ctx.saved_tensors
+        first = torch.arange(reverse.numel(), device=reverse.device).view_as(reverse) < reverse
+        return _PairToSlots.apply(grad, *places) * first.unsqueeze(-1), None, None, None, None
 
 
 class _PairDistances(torch.autograd.Function):
@@ -377,41 +367,14 @@ class _PairDistances(torch.autograd.Function):
     def forward(ctx: Any, edge_vec: Tensor, pair: Tensor, pair_slots: Tensor, pair_mask: Tensor | None, cutoff: float) -> Tensor:
         first = edge_vec.reshape(-1, 3).index_select(0, pair_slots[:, 0])
         distance = _with_cutoff(torch.linalg.vector_norm(first, dim=-1), pair_mask, cutoff)
-        ctx.save_for_backward(edge_vec, pair, distance)
+        ctx.save_for_backward(edge_vec, distance, pair, pair_slots, pair_mask)
         return distance
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
-        edge_vec, pair, distance = ctx.saved_tensors
-        each = torch.nn.functional.pad((0.5 * grad / distance)[:-1], (0, 1))
-        return edge_vec * each.index_select(0, pair.reshape(-1)).view(*pair.shape, 1), None, None, None, None
-
-
-class _FiltersToSlots(torch.autograd.Function):
-    """Copy pair p to its two slots, the last row to padded ones."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, pair: Tensor, pair_slots: Tensor) -> Tensor:
-        ctx.save_for_backward(pair, pair_slots)
-        return y.index_select(-2, pair.reshape(-1)).view(*y.shape[:-2], *pair.shape, y.shape[-1])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return _SlotsToFilters.apply(grad, *ctx.saved_tensors), None, None
-
-
-class _SlotsToFilters(torch.autograd.Function):
-    """The adjoint of `_FiltersToSlots` but for rows that hold no pair, whose value does not matter."""
-
-    @staticmethod
-    def forward(ctx: Any, grad: Tensor, pair: Tensor, pair_slots: Tensor) -> Tensor:
-        ctx.save_for_backward(pair, pair_slots)
-        flat = grad.reshape(*grad.shape[:-3], -1, grad.shape[-1])
-        return flat.index_select(-2, pair_slots[:, 0]) + flat.index_select(-2, pair_slots[:, 1])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
-        return _FiltersToSlots.apply(grad, *ctx.saved_tensors), None, None
+        edge_vec, distance, *places = ctx.saved_tensors
+        each = (0.5 * grad / distance)[:-1].unsqueeze(1)
+        return edge_vec * _PairToSlots.apply(each, *places), None, None, None, None
 
 
 class _PairToSlots(torch.autograd.Function):

@@ -14,7 +14,6 @@ from grannfield import neighbors as search
 from grannfield.graph import (
     AtomGraph,
     collate,
-    filter_values,
     neighbor_values,
     net_by_slot,
     pair_distances,
@@ -194,16 +193,17 @@ def test_gradients_of_pair_vectors_and_distances_match_plain_indexing(rows: int)
     across = graph.shift @ graph.cell[0]
     vectors = lambda pos: torch.where(graph.mask.unsqueeze(-1), pos[graph.neighbors] - pos[:, None] + across, 4.0)  # noqa: E731
 
-    def filters(distance: torch.Tensor) -> torch.Tensor:
-        y = torch.stack([(4 - distance) ** 3, distance * (4 - distance) ** 2], dim=1)
-        return filter_values(torch.stack([y, y.sin()]), graph).cos().sum(dim=(0, 2))
+    def fading(distance: torch.Tensor) -> torch.Tensor:
+        return torch.stack([(4 - distance) ** 3, distance * (4 - distance) ** 2], dim=-1)
 
     def plain(pos: torch.Tensor) -> torch.Tensor:
         distance = vectors(pos).norm(dim=-1).masked_fill(~graph.mask, 4.0)
-        y = torch.stack([(4 - distance) ** 3, distance * (4 - distance) ** 2], dim=-1)
-        return torch.stack([y, y.sin()]).cos().sum(dim=(0, 2))
+        return fading(distance).sum(dim=1)
 
-    ours = lambda pos: filters(pair_distances(vectors(pos), graph))  # noqa: E731
+    def ours(pos: torch.Tensor) -> torch.Tensor:
+        each = fading(pair_distances(vectors(pos), graph))[: len(graph.pair_slots)]
+        return pair_values(each, graph).sum(dim=1)
+
     torch.testing.assert_close(ours(pos), plain(pos))
     weight = torch.tensor(rng.normal(size=(6, 2)))
     slopes = [torch.autograd.grad((f(pos) * weight).sum(), pos, create_graph=True)[0] for f in (ours, plain)]

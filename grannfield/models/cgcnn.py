@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from importlib import resources
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
 from grannfield.forcefield import ForceField, register
-from grannfield.graph import AtomGraph, atoms_by_graph, graph_values, neighbor_values, pair_values, pair_vectors, sum_by_graph
+from grannfield.graph import AtomGraph, atoms_by_graph, graph_values, sum_by_graph
+from grannfield.nn.distance import distances, fade, gaussians
+from grannfield.nn.incidence import Incidence, to_neighbors
 from grannfield.nn.mlp import glorot_linear
 from grannfield.nn.norm import BatchNorm
-from grannfield.nn.radial import GaussianBasis, cosine_cutoff
+from grannfield.nn.radial import GaussianBasis
 
 ELEMENT_COLUMNS = 92
 
@@ -32,7 +35,7 @@ class CGCNN(ForceField):
     """
 
     inferred = True
-    khot: Tensor
+    by_number: Tensor
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class CGCNN(ForceField):
         super().__init__(cutoff)
         self.as_published = as_published
         self.elements = tuple(range(1, 101))
-        self.register_buffer("khot", _element_table(), persistent=False)
+        self.register_buffer("by_number", _element_table(), persistent=False)
         self.embedding = nn.Linear(ELEMENT_COLUMNS, num_features)
         self.rbf = GaussianBasis(num_gaussians, cutoff, trainable=True)
         self.convolutions = nn.ModuleList(Convolution(num_features, num_gaussians) for _ in range(num_graph_conv_layers))
@@ -56,19 +59,31 @@ class CGCNN(ForceField):
         self.head_out = nn.Linear(fc_feat_size, 1)
 
     def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> Tensor:
-        distance = torch.linalg.vector_norm(pair_vectors(edge_vec, graph), dim=-1)
-        rbf = self.rbf(distance)
-        envelope = cosine_cutoff(distance, self.cutoff)
-        weight = (torch.ones_like(envelope) if self.as_published else envelope).unsqueeze(-1)
-        weight = pair_values(weight, graph)
-        x = self.embedding(self.khot.index_select(0, z - 1))
-        for convolution in self.convolutions:
-            x = convolution(x, rbf, weight, graph)
+        x = self.embedding(self.by_number.index_select(0, z))
+        neighbors = to_neighbors(graph)
+        of_distance, weight = self._edges(edge_vec, graph)
+        for convolution, filters in zip(self.convolutions, of_distance, strict=True):
+            x = convolution(x, filters, weight, neighbors, graph.mask)
         if not self.as_published:
             return self._read(x)
         atoms = atoms_by_graph(graph)
         mean = sum_by_graph(x, graph) / atoms.unsqueeze(-1)
         return graph_values(self._read(mean.to(x.dtype)) / atoms.to(x.dtype), graph)
+
+    def _edges(self, edge_vec: Tensor, graph: AtomGraph) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The distances' part [N, K, 2F] of every convolution, all at once, and the weights [N, 1, K] of the messages."""
+        sites = distances(edge_vec, graph)
+        rbf = gaussians(sites.values, self.rbf)
+        weights = [c.message.weight[:, -rbf.shape[1] :] for c in cast(list[Convolution], self.convolutions)]
+        filters = sites.at_slots(linear(rbf, torch.cat(weights))).chunk(len(weights), dim=2)
+        if self.as_published:
+            return filters, graph.mask.to(rbf.dtype).unsqueeze(1)
+        return filters, sites.at_slots(fade(sites.values, self.cutoff)[1].unsqueeze(-1)).view(len(graph.z), 1, -1)
+
+    @property
+    def khot(self) -> Tensor:
+        """The 100 x 92 table of zeros and ones, row z - 1."""
+        return self.by_number[1:]
 
     def _read(self, x: Tensor) -> Tensor:
         for layer in self.head:
@@ -88,21 +103,21 @@ class Convolution(nn.Module):
         self.bn = BatchNorm(2 * num_features)
         self.ln = nn.LayerNorm(num_features)
 
-    def forward(self, x: Tensor, rbf: Tensor, weight: Tensor, graph: AtomGraph) -> Tensor:
+    def forward(self, x: Tensor, of_distance: Tensor, weight: Tensor, neighbors: Incidence, mask: Tensor) -> Tensor:
+        """x [N, F], of_distance [N, K, 2F], weight [N, 1, K]."""
         f = x.shape[1]
-        of_centre, of_neighbor, of_distance = self.message.weight.split([f, f, rbf.shape[1]], dim=1)
-        centre = linear(x, of_centre, self.message.bias).unsqueeze(1)
-        both = centre + neighbor_values(linear(x, of_neighbor), graph) + pair_values(linear(rbf, of_distance), graph)
-        gate, core = self.bn(both, graph.mask).chunk(2, dim=-1)
-        message = (torch.sigmoid(gate) * softplus(core) * weight).sum(dim=1)
+        centre = linear(x, self.message.weight[:, :f], self.message.bias).unsqueeze(1)
+        both = centre + neighbors(linear(x, self.message.weight[:, f : 2 * f])).view(of_distance.shape) + of_distance
+        gate, core = self.bn(both, mask).chunk(2, dim=-1)
+        message = (weight @ (torch.sigmoid(gate) * softplus(core))).squeeze(1)
         return softplus(self.ln(message) + x)
 
 
 def _element_table() -> Tensor:
-    """The 100 x 92 table of zeros and ones, row z - 1."""
-    table = torch.zeros(100, ELEMENT_COLUMNS)
+    """The 101 x 92 table of zeros and ones, row z."""
+    table = torch.zeros(101, ELEMENT_COLUMNS)
     text = resources.files("grannfield.models").joinpath("cgcnn_elements.csv").read_text(encoding="utf-8")
     for line in text.splitlines()[2:]:
         z, columns = line.split(",")
-        table[int(z) - 1, [int(c) for c in columns.split()]] = 1.0
+        table[int(z), [int(c) for c in columns.split()]] = 1.0
     return table

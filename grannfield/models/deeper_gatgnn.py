@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, softplus
@@ -13,13 +16,14 @@ from grannfield.graph import (
     graph_softmax,
     graph_values,
     neighbor_values,
-    pair_values,
-    pair_vectors,
+    reversed_values,
     sum_by_graph,
 )
-from grannfield.nn.attention import neighbor_softmax
+from grannfield.nn.attention import NOTHING, faded_softmax
+from grannfield.nn.distance import Distances, distances, gaussians, log_fade
+from grannfield.nn.incidence import to_slots
 from grannfield.nn.norm import BatchNorm
-from grannfield.nn.radial import GaussianBasis, cosine_cutoff
+from grannfield.nn.radial import GaussianBasis
 
 HEADS = 4
 GROUPS = 10
@@ -66,15 +70,15 @@ class DeeperGATGNN(ForceField):
         self.out = nn.Linear(dim2, 1)
 
     def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> Tensor:
-        distance = torch.linalg.vector_norm(pair_vectors(edge_vec, graph), dim=-1)
-        edge = leaky_relu(self.pre_edge(self.rbf(distance)), 0.2)
-        if self.as_published:
-            graph, envelope = by_neighbor(graph), None
-        else:
-            envelope = pair_values(cosine_cutoff(distance, self.cutoff).unsqueeze(-1), graph).squeeze(-1)
+        sites = distances(edge_vec, graph)
+        if self.as_published and not graph.symmetric:
+            graph = by_neighbor(graph)
+            sites = replace(sites, place=to_slots(graph), shape=graph.neighbors.shape)
+        edges = self._edges(sites, graph)
         x = leaky_relu(self.pre_node(self.embedding(z)), 0.2)
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = x + norm(convolution(x, edge, envelope, graph))
+        affine = [(None, None)] * len(self.norms) if self.training else _affine(cast(list[GroupNorm], self.norms))
+        for convolution, norm, edge, skip in zip(self.convolutions, self.norms, edges, affine, strict=True):
+            x = norm(x, convolution(x, edge, graph), *skip)
         logit = self.global_attention[2](softplus(self.global_attention[1](softplus(self.global_attention[0](x)))))
         if not self.as_published:
             return (self._read(x) * torch.sigmoid(logit)).squeeze(-1)
@@ -85,11 +89,48 @@ class DeeperGATGNN(ForceField):
     def _read(self, x: Tensor) -> Tensor:
         return self.out(softplus(self.post(x)))
 
+    def _edges(self, sites: Distances, graph: AtomGraph) -> list[Edges]:
+        """What each layer needs of the slots, all of it at once: it depends on nothing but the distance."""
+        convolutions = cast(list[GraphAttention], self.convolutions)
+        edge = leaky_relu(self.pre_edge(gaussians(sites.values, self.rbf)), 0.2)
+        width = edge.shape[1]
+        filters = sites.at_slots(edge @ torch.cat([c.weight[width:] for c in convolutions], dim=1))
+        filters = filters.split(HEADS * width, dim=2)
+        if self.as_published:
+            fade = graph.mask.to(edge.dtype).unsqueeze(-1)
+            logs = (NOTHING * (1.0 - fade),) * len(filters)
+        else:
+            log = sites.at_slots(log_fade(sites.values, self.cutoff).unsqueeze(-1))
+            fade = torch.exp(log)
+            # One view for each layer and head: their gradients are added together, in one operation.
+            logs = log.expand(len(filters), -1, -1, HEADS).unbind()
+        # Entry (h w, s h') of a layer's matrix is its att[h, s w] where h = h' and else 0: s is 0 for the centre's part.
+        att = torch.stack([c.att.view(HEADS, 2, width).transpose(1, 2) for c in convolutions])
+        apart = torch.eye(HEADS, dtype=att.dtype, device=att.device).view(HEADS, 1, 1, HEADS)
+        att = (att.unsqueeze(-1) * apart).view(len(filters), HEADS * width, 2 * HEADS)
+        share = fade / HEADS
+        return [Edges(*parts, share) for parts in zip(filters, att.unbind(), logs, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """What one layer needs of the slots."""
+
+    filters: Tensor
+    """[N, K, H w], the distance's part of sp's argument."""
+    att: Tensor
+    """[H w, 2 H], to the logits of each head: first from the centre's features, then from the neighbour's."""
+    log_fade: Tensor
+    """[N, K, 1 or H], ln C(d)."""
+    share: Tensor
+    """[N, K, 1], C(d) by number of heads; zero in padded slots."""
+
 
 class GraphAttention(nn.Module):
     """y_i = mean over heads of sum_j alpha_ij o_j + bias, o_j = sp([x_j, e_ij] W).
 
-    W is applied to atoms and to pairs separately; the pair's part serves both of its ends.
+    W is applied to atoms and to pairs separately; the pair's part serves both of its ends, and so does the result: the
+    neighbour's features at a slot are the centre's at the reverse slot.
     """
 
     def __init__(self, width: int) -> None:
@@ -101,25 +142,60 @@ class GraphAttention(nn.Module):
         nn.init.xavier_uniform_(self.weight)
         nn.init.xavier_uniform_(self.att)
 
-    def forward(self, x: Tensor, edge: Tensor, envelope: Tensor | None, graph: AtomGraph) -> Tensor:
-        (n, k), width = graph.neighbors.shape, x.shape[1]
+    def forward(self, x: Tensor, edge: Edges, graph: AtomGraph) -> Tensor:
+        n, width = x.shape
         of_atom = x @ self.weight[:width]
-        of_pair = pair_values(edge @ self.weight[width:], graph)
-        own = softplus(of_atom.unsqueeze(1) + of_pair).view(n, k, HEADS, width)
-        other = softplus(neighbor_values(of_atom, graph) + of_pair).view(n, k, HEADS, width)
-        logits = (own * self.att[0, :, :width] + other * self.att[0, :, width:]).sum(dim=-1)
-        weight = neighbor_softmax(softplus(self.bn(softplus(logits), graph.mask)), graph.mask, envelope)
-        return (weight.unsqueeze(-1) * other).sum(dim=1).mean(dim=1) + self.mean_bias
+        own = softplus(of_atom.unsqueeze(1) + edge.filters)
+        if graph.symmetric:
+            other = reversed_values(own, graph)
+            from_own, from_other = (own @ edge.att).chunk(2, dim=2)
+            logits = from_own + reversed_values(from_other, graph)
+        else:
+            other = softplus(neighbor_values(of_atom, graph) + edge.filters)
+            to_own, to_other = edge.att.chunk(2, dim=1)
+            logits = own @ to_own + other @ to_other
+        weight = faded_softmax(softplus(self.bn(softplus(logits), graph.mask)), edge.log_fade, edge.share)
+        return torch.baddbmm(self.mean_bias, weight.view(n, 1, -1), other.view(n, -1, width)).squeeze(1)
 
 
 class GroupNorm(nn.Module):
-    """Atoms are softly assigned to groups, each normalised by itself: y + 0.01 sum_g BN(s_g y)."""
+    """Atoms are softly assigned to groups, each normalised by itself: x + y + 0.01 sum_g BN(s_g y), x being passed by."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.assign = nn.Linear(width, GROUPS, bias=False)
         self.bn = BatchNorm(GROUPS * width)
 
-    def forward(self, y: Tensor) -> Tensor:
-        grouped = self.assign(y).softmax(dim=-1).unsqueeze(-1) * y.unsqueeze(1)
-        return y + SKIP * self.bn(grouped.flatten(1)).view_as(grouped).sum(dim=1)
+    def forward(self, x: Tensor, y: Tensor, gain: Tensor | None, shift: Tensor | None) -> Tensor:
+        """With gain [g, w] and shift [w] of `_affine` the sum is y (s gain) + shift; without, BN takes the batch's statistics."""
+        groups = self.assign(y).softmax(dim=-1)
+        if gain is not None and shift is not None:
+            return _PlusProduct.apply(x + shift, y, groups @ gain)
+        grouped = groups.unsqueeze(-1) * y.unsqueeze(1)
+        return x + y + SKIP * self.bn(grouped.flatten(1)).view_as(grouped).sum(dim=1)
+
+
+def _affine(norms: list[GroupNorm]) -> list[tuple[Tensor, Tensor]]:
+    """1 + 0.01 a [g, w] and 0.01 sum_g b [w] of group norms with known statistics, for which BN(v) = a v + b.
+
+    The 1 stands for y itself: the s_g add up to one.
+    """
+    known = torch.stack([v for bn in (norm.bn for norm in norms) for v in (bn.weight, bn.bias, bn.running_mean, bn.running_var)])
+    weight, bias, mean, var = known.view(len(norms), 4, GROUPS, -1).unbind(1)
+    gain = weight * torch.rsqrt(var + norms[0].bn.eps)
+    shift = SKIP * torch.addcmul(bias, mean, gain, value=-1).sum(dim=1)
+    return list(zip((1 + SKIP * gain).unbind(), shift.unbind(), strict=True))
+
+
+class _PlusProduct(torch.autograd.Function):
+    """x + y m."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, m: Tensor) -> Tensor:
+        ctx.save_for_backward(y, m)
+        return torch.addcmul(x, y, m)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # type: ignore[override]
+        y, m = ctx.saved_tensors
+        return grad, grad * m, grad * y

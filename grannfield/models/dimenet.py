@@ -6,8 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from grannfield.forcefield import ForceField, register
-from grannfield.graph import AtomGraph, pair_values
-from grannfield.nn.directional import Directional, Interaction, Output, Triplets, orthogonal_linear
+from grannfield.graph import AtomGraph
+from grannfield.nn.directional import Directional, Interaction, Output, orthogonal_linear
+from grannfield.nn.edge_rows import EdgeRows
+from grannfield.nn.triplets import AllTriplets, Heard
 
 
 @register("dimenet")
@@ -41,6 +43,7 @@ class DimeNet(ForceField):
         self.network = Directional(
             [Bilinear(*sizes) for _ in range(num_blocks)],
             [Output(num_radial, hidden_channels, num_output_layers) for _ in range(num_blocks + 1)],
+            AllTriplets,
             (num_spherical, num_radial, envelope_exponent),
             hidden_channels,
             cutoff,
@@ -60,7 +63,11 @@ class Bilinear(Interaction):
         self.sbf = orthogonal_linear(n_spherical * n_radial, n_bilinear, bias=False)
         self.bilinear = nn.Parameter(torch.empty(hidden, n_bilinear, hidden).normal_(std=2 / hidden))
 
-    def hear(self, x: Tensor, rbf: Tensor, sbf: Tensor, triplets: Triplets) -> Tensor:
-        x = x * pair_values(self.rbf(rbf), triplets.graph)
-        radial = torch.einsum("pln,qln->pql", sbf, self.sbf.weight.view(-1, *sbf.shape[1:]))
-        return triplets.to_slots(triplets.sum(radial, x).flatten(2) @ self.bilinear.flatten(1).T)
+    def radial_weight(self) -> Tensor:
+        return self.rbf.weight
+
+    def angular_weight(self) -> Tensor:
+        return self.sbf.weight.T
+
+    def hear(self, x: Tensor, number: int, heard: Heard, edges: EdgeRows) -> Tensor:
+        return edges.leaving(heard(number, x) @ self.bilinear.flatten(1).T)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
 from grannfield.forcefield import ForceField, register
-from grannfield.graph import AtomGraph, pair_values
-from grannfield.nn.directional import Directional, Interaction, Output, Triplets, orthogonal_linear
+from grannfield.graph import AtomGraph
+from grannfield.nn.directional import Directional, Interaction, Output, orthogonal_linear
+from grannfield.nn.edge_rows import EdgeRows
+from grannfield.nn.triplets import Heard, Moments
 
 
 @register("dimenet_pp")
@@ -16,8 +17,8 @@ class DimeNetPlusPlus(ForceField):
     """DimeNet with the bilinear layer replaced by a product in fewer channels.
 
     Defaults are those of Table 1: 1,488,774 parameters, three blocks. The published code keeps at most 50 neighbours of an
-    atom; here none is dropped, in either behaviour. The last angular layer (8 -> 64 channels) is applied after the sum over
-    the third atom.
+    atom; here none is dropped, in either behaviour. The sum over the third atom goes through moments of every atom in
+    spherical harmonics, by the addition theorem; no array has the size of the triplets.
 
     Differs from the published arithmetic:
     - angles belong to the gradient; the published forces leave their change with the positions out and are no gradient.
@@ -45,6 +46,7 @@ class DimeNetPlusPlus(ForceField):
         self.network = Directional(
             [Product(*sizes) for _ in range(num_blocks)],
             [Output(num_radial, hidden_channels, num_output_layers, out_emb_channels) for _ in range(num_blocks + 1)],
+            Moments,
             (num_spherical, num_radial, envelope_exponent),
             hidden_channels,
             cutoff,
@@ -56,7 +58,7 @@ class DimeNetPlusPlus(ForceField):
 
 
 class Product(Interaction):
-    """sum over k of x(k->j), in fewer channels, times functions of radius and angle."""
+    """sum over k of x(k->j), in fewer channels, times a function of radius and angle for each of them."""
 
     def __init__(self, hidden: int, narrow: int, n_basis: int, n_spherical: int, n_radial: int, before: int, after: int) -> None:
         super().__init__(hidden, before, after)
@@ -67,8 +69,11 @@ class Product(Interaction):
         self.down = orthogonal_linear(hidden, narrow, bias=False)
         self.up = orthogonal_linear(narrow, hidden, bias=False)
 
-    def hear(self, x: Tensor, rbf: Tensor, sbf: Tensor, triplets: Triplets) -> Tensor:
-        x = silu(self.down(x * pair_values(self.rbf2(self.rbf1(rbf)), triplets.graph)))
-        radial = torch.einsum("pln,qln->pql", sbf, self.sbf1.weight.view(-1, *sbf.shape[1:]))
-        heard = (triplets.sum(radial, x) * self.sbf2.weight.T).sum(dim=2)
-        return silu(self.up(triplets.to_slots(heard)))
+    def radial_weight(self) -> Tensor:
+        return self.rbf2.weight @ self.rbf1.weight
+
+    def angular_weight(self) -> Tensor:
+        return self.sbf1.weight.T @ self.sbf2.weight.T
+
+    def hear(self, x: Tensor, number: int, heard: Heard, edges: EdgeRows) -> Tensor:
+        return silu(self.up(heard(number, silu(self.down(x)))))

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from grannfield.forcefield import Claims, ForceField, register
-from grannfield.graph import AtomGraph, Inward, inward, pair_vectors
+from grannfield.graph import AtomGraph, pair_vectors
+from grannfield.nn.about_edge import Arrivals, PointActivation, gated, orders_and_degrees
 from grannfield.nn.harmonics import WignerRows
 from grannfield.nn.spherical import (
     BackRotation,
     EdgeGaussians,
     EdgeScalars,
+    FixedFrames,
     GridStep,
     SphereGrid,
     SphereReadout,
-    at_neighbors,
-    by_degree,
-    fixed_frames,
-    in_parts,
-    mixed_channels,
+    edge_scalars,
     random_frames,
     silu,
 )
@@ -41,7 +40,7 @@ class ESCN(ForceField):
       to call: by 5 to 9% of the largest one in the networks below.
     - The activation of messages takes 8 mmax + 9 longitudes (`message_longitudes`), not 2 mmax + 1. With 5, 9, 13, 17, 25 a roll
       of the frames changes the forces of that network by 17, 2.6, 0.5, 0.2, 0.04% of the largest, so 25 are the first below
-      0.1%; on grid values of order one 13 leave 1e-5. They cost a fifth more time than 13.
+      0.1%; on grid values of order one 13 leave 1e-5. They cost a tenth more time than 13.
     - The grid of atoms has 3 (lmax + 1) longitudes (`atom_longitudes`), not 2 (lmax + 1) + 1: enough for the product of two
       functions. With both, forces follow a rotation of the crystal to 1.8% of the largest one, as published to 7 to 16%.
     - 6,656 constants are no parameters.
@@ -84,11 +83,12 @@ class ESCN(ForceField):
             raise ValueError(f"escn needs more than {2 * mmax} and {2 * lmax} longitudes; they are {of_messages} and {of_atoms}")
         self.elements = tuple(range(1, max_num_elements))
         self.lmax, self.mmax = lmax, mmax
-        self.frames: Callable[[Tensor], Tensor] = random_frames if as_published else fixed_frames
+        self.rule = FixedFrames()
+        self.frames: Callable[[Tensor], Tensor] = random_frames if as_published else self.rule.forward
         self.embedding = nn.Embedding(max_num_elements, sphere_channels)
         self.gaussians = EdgeGaussians(cutoff, distance_resolution, basis_width_scalar)
         self.wigner = WignerRows(lmax, mmax)
-        self.plain, self.message = MessageGrid(lmax, mmax, 0, 1), MessageGrid(lmax, mmax, mmax, of_messages)
+        self.plain, self.message = MessageSteps(lmax, mmax, 0, 1), MessageSteps(lmax, mmax, mmax, of_messages)
         self.atom_grid = SphereGrid(lmax, of_atoms)
         self.layers = nn.ModuleList(
             Layer(
@@ -103,10 +103,14 @@ class ESCN(ForceField):
     def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> tuple[Tensor, Tensor]:
         edge_vec = edge_vec.detach()
         gaussians = self.gaussians(torch.linalg.vector_norm(pair_vectors(edge_vec, graph), dim=-1))
-        plain, turns = self.turns(graph, edge_vec)
-        x = nn.functional.pad(self.embedding(z).unsqueeze(1), (0, 0, 0, (self.lmax + 1) ** 2 - 1))
-        for number, layer in enumerate(self.layers):
-            new = layer(x, gaussians, z, turns if number else plain, self.atom_grid)
+        layers: list[Layer] = [*self.layers]  # type: ignore[list-item]
+        edges = edge_scalars([layer.edge for layer in layers], gaussians, z, graph)
+        x, grown = self.embedding(z).unsqueeze(0), (0, 0, 0, 0, 0, (self.lmax + 1) ** 2 - 1)
+        turns = self.turns(graph, edge_vec)
+        for number, (layer, weights) in enumerate(zip(layers, layer_weights(layers), strict=True)):
+            message = layer.message(x, edges[number], weights, turns[min(number, 1)])
+            x = x if number else nn.functional.pad(x, grown)
+            new = layer.step(x, message, self.atom_grid)
             x = x + new if number else new
         energy, forces = self.readout(x)
         return 0.001 * energy, forces
@@ -114,46 +118,86 @@ class ESCN(ForceField):
     @torch.no_grad()
     def turns(self, graph: AtomGraph, edge_vec: Tensor) -> tuple[Turns, Turns]:
         """What the first layer and what the others need of the frames of the edges."""
-        rows = self.wigner(self.frames(edge_vec)).to(edge_vec.dtype) * graph.mask[:, :, None, None]
-        inwards = inward(graph)
-        own, arriving = self._by_order(rows), self._by_order(rows.flatten(0, 1)[inwards.slots])
-        plain = Turns(graph, inwards, own[:1], arriving[:1], self.plain.back(rows), self.plain.grid)
-        return plain, Turns(graph, inwards, own, arriving, self.message.back(rows), self.message.grid)
+        rows = (self.wigner(self.frames(edge_vec)).to(edge_vec.dtype) * graph.mask[:, :, None, None]).flatten(0, 1)
+        arrivals = Arrivals.of(graph)
+        own = rows.view(*graph.mask.shape, *rows.shape[1:])
+        if arrivals.width > own.shape[1]:
+            own = nn.functional.pad(own, (0, 0, 0, 0, 0, arrivals.width - own.shape[1]))
+        arriving = rows.index_select(0, arrivals.slots.reshape(-1)).view_as(own)
+        by_order = self._by_order(torch.stack([arriving, own]))
+        first, other = self.plain, self.message
+        return (
+            Turns(arrivals, [by_order[0][..., :1]], first.back(rows), first.activation),
+            Turns(arrivals, by_order, other.back(rows), other.activation),
+        )
 
-    def _by_order(self, rows: Tensor) -> list[list[Tensor]]:
-        """Rows [N, S, 2 mmax + 1, B] by m: [N, S, B] for m = 0; (m, -m) and (-(-m), m) [N, 2 S, B - m²] for the others."""
-        found = [[rows[:, :, self.mmax]]]
+    def _by_order(self, rows: Tensor) -> list[Tensor]:
+        """Rows [2, N, W, 2 mmax + 1, B] of both ends by m: [2 N, W, B] for m = 0, [4 N, 2 W, B - m²] for the others.
+
+        Those have two branches for each end: (m, -m) for W_r and (-(-m), m) for W_i.
+        """
+        found = [rows[:, :, :, self.mmax].flatten(0, 1)]
         for m in range(1, self.mmax + 1):
-            plus, minus = rows[:, :, self.mmax + m, m * m :], rows[:, :, self.mmax - m, m * m :]
-            found.append([torch.stack(two, dim=2).flatten(1, 2) for two in ((plus, minus), (-minus, plus))])
+            plus, minus = rows[:, :, :, self.mmax + m, m * m :], rows[:, :, :, self.mmax - m, m * m :]
+            branches = [torch.stack(two, dim=1) for two in ((plus, -minus), (minus, plus))]
+            found.append(torch.stack(branches, dim=4).flatten(3, 4).flatten(0, 2))
         return found
 
 
-class MessageGrid(nn.Module):
-    """Coefficients |m| <= most in the order m = 0, 1, -1, 2, -2..., l ascending within each: their grid and their way back."""
+class MessageSteps(nn.Module):
+    """What messages |m| <= most go through in the frame of an edge, and their way back."""
 
     def __init__(self, lmax: int, mmax: int, most: int, longitudes: int) -> None:
         super().__init__()
-        orders = [0] + [sign * m for m in range(1, most + 1) for sign in (1, -1)]
-        l, m = torch.tensor([(l, m) for m in orders for l in range(abs(m), lmax + 1)]).T
-        self.back = BackRotation(lmax, mmax, l, m)
-        self.grid = SphereGrid(lmax, longitudes, l * l + l + m)
+        self.back = BackRotation(lmax, mmax, *orders_and_degrees(lmax, most))
+        self.activation = PointActivation(lmax, most, longitudes)
 
 
 @dataclass(frozen=True, eq=False)
 class Turns:
     """Rows of the Wigner matrices of all edges, as the layers use them."""
 
-    graph: AtomGraph
-    inwards: Inward
-    own: list[list[Tensor]]
-    """By m, of the edges of each atom: one matrix for m = 0, else one for W_r and one for W_i."""
-    arriving: list[list[Tensor]]
-    """The same of the edges that point at each atom."""
+    arrivals: Arrivals
+    rows: list[Tensor]
+    """By m, [2 N, W, B] or [4 N, 2 W, B - m²]: of the edges that point at each atom, then of its own."""
     back: Tensor
-    """[N, (lmax+1)², K * kept]; zero for padded slots, whose messages so enter no sum."""
-    grid: SphereGrid
-    """Of the messages."""
+    """[N K, kept, (lmax+1)²]; zero for padded slots, whose messages so enter no sum."""
+    activation: PointActivation
+
+    def hidden(self, rows: Tensor, atoms: Tensor, gates: Tensor) -> Tensor:
+        """Functions [branches, N, B - m², H] of atoms in the frames of their edges, times gates [N K, branches, H].
+
+        -> [N K, (m, -m), (end, branch, H)], which W_2 acts on.
+        """
+        turned = (rows @ atoms.flatten(0, 1)).view(*atoms.shape[:2], self.arrivals.width, -1, atoms.shape[-1])
+        source, target = turned.chunk(2)
+        target = target[:, :, : self.arrivals.graph.mask.shape[1]].flatten(1, 2)
+        return gated(self.arrivals.placed(source), target, gates).flatten(2)
+
+
+@dataclass(frozen=True, eq=False)
+class LayerWeights:
+    """The weights of a layer's convolutions, laid out for few large products; both ends of the edge, all branches."""
+
+    gate: tuple[Tensor, Tensor]
+    """[(m, end, branch, H), X] and [(m, end, branch, H)]."""
+    first: Sequence[Tensor]
+    """By l: [(m, end, branch, H), C] for m = 0 to min(l, mmax)."""
+    second: list[Tensor]
+    """By m: [(degrees, C), (end, branch, H)]."""
+
+
+def layer_weights(layers: list[Layer]) -> list[LayerWeights]:
+    """Those of all layers, copied together once for all."""
+    n, every = len(layers), [order for layer in layers for order in layer.every]
+    gates = [[getattr(side.gate, name) for order in every for side in order.sides] for name in ("weight", "bias")]
+    weight, bias = (torch.cat(parts).chunk(n) for parts in gates)
+    pieces = [degree for layer in layers for degree in layer.first_by_degree()]
+    first = torch.cat([w for degree in pieces for w in degree]).split([sum(map(len, degree)) for degree in pieces])
+    same = zip(*(layer.every for layer in layers), strict=True)
+    second = [torch.cat([w for order in orders for w in order.second], dim=1).chunk(n, dim=1) for orders in same]
+    size = len(first) // n
+    return [LayerWeights((weight[k], bias[k]), first[k * size : (k + 1) * size], [w[k] for w in second]) for k in range(n)]
 
 
 class Layer(nn.Module):
@@ -163,15 +207,48 @@ class Layer(nn.Module):
         super().__init__()
         self.orders, self.edge, self.step = nn.ModuleList(orders), edge, step
 
-    def forward(self, x: Tensor, gaussians: Tensor, z: Tensor, turns: Turns, grid: SphereGrid) -> Tensor:
-        edge = self.edge(gaussians, z, turns.graph)
-        parts = by_degree(x)
-        y = torch.cat([order(parts, edge, turns) for order, _ in zip(self.orders, turns.own, strict=False)], dim=2)
+    @property
+    def every(self) -> list[Order]:
+        """Its orders m = 0 to mmax."""
+        return [*self.orders]  # type: ignore[list-item]
 
-        def received(y: Tensor, back: Tensor) -> Tensor:
-            return back @ turns.grid.coefficients(silu(turns.grid.values(y))).flatten(1, 2)
+    def first_by_degree(self) -> list[list[Tensor]]:
+        """Weights [H, C] of W_1 by l, those of all m, ends and branches."""
+        found: list[list[Tensor]] = [[] for _ in range(self.every[0].degrees)]
+        for order in self.every:
+            for weight in order.first:
+                for l, of_degree in enumerate(weight.unflatten(1, (order.degrees, -1)).unbind(1), start=order.m):
+                    found[l].append(of_degree)
+        return found
 
-        return self.step(x, in_parts(received, y.shape[1] * turns.grid.points * y.shape[3], y, turns.back), grid)
+    def message(self, x: Tensor, edge: Tensor, weights: LayerWeights, turns: Turns) -> Tensor:
+        """Sum of messages [N, B, C], of functions x [B', N, C] (only l = 0 in the first layer) and edge scalars [N K, X]."""
+        count = [2 * order.branches for order in self.every][: len(turns.rows)]
+        hidden = weights.second[0].shape[1] // count[0]
+        gates = silu(nn.functional.linear(edge, *(w[: sum(count) * hidden] for w in weights.gate)))
+        split = gates.unflatten(1, (-1, hidden)).split(count, dim=1)
+        y = [
+            nn.functional.linear(turns.hidden(rows, u, gate), second).flatten(1)
+            for rows, u, gate, second in zip(turns.rows, mixed(x, weights.first, count), split, weights.second, strict=False)
+        ]
+        back, n = turns.back, x.shape[1]
+        kept = turns.activation(torch.cat(y, dim=1).unflatten(1, (back.shape[1], -1)))
+        return back.view(n, -1, back.shape[-1]).mT @ kept.view(n, -1, kept.shape[-1])
+
+
+def mixed(x: Tensor, weight: Sequence[Tensor], count: list[int]) -> list[Tensor]:
+    """W_1 of all ends and branches, `count` for each m, applied to functions x [B, N, C]: by m [branches, N, B - m², H].
+
+    This commutes with rotations: what follows the rotation of every edge is done before it, once for each atom.
+    """
+    found: list[list[Tensor]] = [[] for _ in count]
+    hidden = len(weight[0]) // count[0]
+    for l, of_degree in enumerate(x.split([2 * l + 1 for l in range(math.isqrt(len(x)))])):
+        own = count[: l + 1]
+        y = nn.functional.linear(of_degree, weight[l][: sum(own) * hidden]).unflatten(-1, (-1, hidden))
+        for m, part in enumerate(y.split(own, dim=2)):
+            found[m].append(part.permute(2, 1, 0, 3))
+    return [torch.cat(parts, dim=2) for parts in found]
 
 
 class Side(nn.Module):
@@ -197,20 +274,16 @@ class Order(nn.Module):
         self.source = Side(self.branches, degrees * channels, hidden, edge_channels)
         self.target = Side(self.branches, degrees * channels, hidden, edge_channels)
 
-    def forward(self, parts: list[Tensor], edge: Tensor, turns: Turns) -> Tensor:
-        """Coefficients [N, K, (m, -m) x l, C] in the frame of each edge, of atoms given as by `by_degree`."""
-        sides = (self.source, self.target)
-        first = torch.cat([weight for side in sides for weight in side.first]).unflatten(1, (self.degrees, -1))
-        mixed = mixed_channels(parts, first.transpose(0, 1)).chunk(2 * self.branches, dim=-1)
-        hidden = [
-            at_neighbors((rows @ y).unflatten(1, (-1, self.branches)), turns.graph, turns.inwards)
-            for rows, y in zip(turns.arriving[self.m], mixed[: self.branches], strict=True)
-        ]
-        hidden += [
-            (rows @ y).unflatten(1, (-1, self.branches))
-            for rows, y in zip(turns.own[self.m], mixed[self.branches :], strict=True)
-        ]
-        gates = [g for side in sides for g in silu(side.gate(edge)).unsqueeze(2).chunk(self.branches, dim=-1)]
-        gated = torch.cat([u * g for u, g in zip(hidden, gates, strict=True)], dim=-1)
-        second = torch.cat([weight for side in sides for weight in side.second], dim=1)
-        return nn.functional.linear(gated, second).unflatten(-1, (self.degrees, -1)).flatten(2, 3)
+    @property
+    def sides(self) -> tuple[Side, Side]:
+        return self.source, self.target
+
+    @property
+    def first(self) -> list[Tensor]:
+        """W_1 of both ends, all branches."""
+        return [weight for side in self.sides for weight in side.first]
+
+    @property
+    def second(self) -> list[Tensor]:
+        """W_2, likewise."""
+        return [weight for side in self.sides for weight in side.second]

@@ -7,18 +7,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import exp, sqrt
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from grannfield.forcefield import Claims, ForceField, register
 from grannfield.graph import AtomGraph, neighbor_values, pair_values, pair_vectors
+from grannfield.nn.harmonics import Constant
 from grannfield.nn.mlp import glorot_linear
+from grannfield.nn.overwriting import plus, plus_product, silu, times
 from grannfield.nn.radial import cosine_cutoff
 
 ELEMENTS = 95
 SOFTENING = 0.1
 """Å; a frame's reference direction fades when it is less than this off the edge."""
+PARTS = 4
+"""In which the model's largest array, that of the layer that sees an atom's surroundings, is made."""
 
 
 @register("leftnet")
@@ -52,6 +57,8 @@ class LEFTNet(ForceField):
         self.as_published = as_published
         self.elements = tuple(range(1, ELEMENTS))
         self.num_radial = num_radial
+        first = exp(-self.cutoff)
+        self.centers = Constant(torch.linspace(first, 1.0, num_radial, dtype=torch.float64))
         self.embedding = nn.Embedding(ELEMENTS, hidden_channels)
         self.neighbor_embedding = nn.Embedding(ELEMENTS, hidden_channels)
         self.radial = _mlp(num_radial, hidden_channels, hidden_channels)
@@ -64,32 +71,49 @@ class LEFTNet(ForceField):
 
     def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> tuple[Tensor, Tensor]:
         distance = torch.linalg.vector_norm(pair_vectors(edge_vec, graph), dim=-1)
-        envelope = cosine_cutoff(distance, self.cutoff)
+        envelope = cosine_cutoff(distance, self.cutoff).unsqueeze(-1)
         rbf = self._basis(distance, envelope)
-        both = torch.cat([envelope.unsqueeze(-1) * self.radial(rbf), rbf], dim=-1)
-        one = torch.ones_like(distance).unsqueeze(-1)
-        gain = pair_values(torch.cat([rbf, one], dim=-1) * (one if self.as_published else envelope.unsqueeze(-1)), graph)
-        fade, filters = pair_values(envelope, graph), pair_values(both[:, : -self.num_radial], graph)
+        filters = envelope * self.radial(rbf)
+        radial = self._radial(torch.cat([filters, rbf], dim=-1), rbf, envelope)
+        filters, fade = pair_values(torch.cat([filters, envelope], dim=-1), graph).split([filters.shape[1], 1], dim=-1)
         direction = edge_vec / torch.linalg.vector_norm(edge_vec, dim=-1, keepdim=True)
 
-        h = self.embedding(z) + (filters * neighbor_values(self.neighbor_embedding(z), graph)).sum(dim=1)
+        h = self.embedding(z) + times(neighbor_values(self.neighbor_embedding(z), graph), filters).sum(dim=1)
         seen = neighbor_values(nn.functional.silu(self.surroundings(h)), graph)
-        field = direction.transpose(1, 2) @ (filters * seen)
-        frame = self._frame(graph, edge_vec, direction, fade)
-        turned = frame @ neighbor_values(field, graph), (frame.flatten(1, 2) @ field).unflatten(1, (-1, 3))
-        local = torch.cat([self._local(q) for q in turned], dim=-1) * fade.unsqueeze(-1)
+        field = direction.transpose(1, 2) @ times(seen, filters)
+        frame = self._frame(graph, edge_vec, direction, fade.squeeze(-1))
+        both = torch.cat([neighbor_values(field, graph), field.unsqueeze(1).expand(*fade.shape[:2], *field.shape[1:])], dim=-1)
+        local = times(self._local(frame @ both), fade).flatten(0, 1)
 
-        v = torch.zeros_like(field)
-        for message, update in zip(self.messages, self.updates, strict=True):
-            h, v = update(*message(h, v, local, both, gain, direction, graph))
+        v, one_and_direction = None, nn.functional.pad(direction, (1, 0), value=1.0).transpose(1, 2)
+        for message, update, of_pair in zip(self.messages, self.updates, radial, strict=True):
+            h, v = update(*message(h, v, local, of_pair, one_and_direction, graph))
         return self.energy(h).squeeze(-1), self.force(h, v)
 
     def _basis(self, distance: Tensor, envelope: Tensor) -> Tensor:
         """Gaussians in e^-d that fade with the envelope, [P, n] (Unke & Meuwly, 10.1021/acs.jctc.9b00181)."""
-        n, last = self.num_radial, exp(-self.cutoff)
-        centers = torch.arange(n, dtype=distance.dtype, device=distance.device) * ((1 - last) / max(n - 1, 1)) + last
-        steep = (2 / n * (1 - last)) ** -2
-        return envelope.unsqueeze(-1) * torch.exp(-steep * (torch.exp(-distance).unsqueeze(-1) - centers).square())
+        steep = (2 / self.num_radial * (1 - exp(-self.cutoff))) ** -2
+        return envelope * torch.exp(-steep * (torch.exp(-distance).unsqueeze(-1) - self.centers.value).square())
+
+    def _radial(self, both: Tensor, rbf: Tensor, envelope: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What depends on the distance alone in each layer's messages: (in the hidden layer, gain), [P, 3H] each.
+
+        both [P, H + n] are the filters and the radial basis.
+        """
+        layers, n = cast(list[Message], list(self.messages)), both.shape[1]
+        hidden = torch.cat([x.edge0.weight[:, -n:] for x in layers]).view(len(layers), -1, n).transpose(1, 2)
+        bias = torch.stack([x.edge0.bias for x in layers]).unsqueeze(1)
+        gain = torch.cat([part for x in layers for part in (x.gain.weight, x.gain.bias.unsqueeze(1))], dim=1)
+        basis = nn.functional.pad(rbf, (0, 1), value=1.0)  # the last for the bias
+        faded = basis if self.as_published else basis * envelope
+        gain = gain.view(len(gain), len(layers), -1).permute(1, 2, 0)
+        return list(
+            zip(
+                torch.baddbmm(bias, both.expand(len(layers), *both.shape), hidden),
+                torch.bmm(faded.expand(len(layers), *faded.shape), gain),
+                strict=True,
+            )
+        )
 
     def _frame(self, graph: AtomGraph, edge_vec: Tensor, direction: Tensor, fade: Tensor) -> Tensor:
         """Rows u, k and u x k of every edge, [N, K, 3, 3]."""
@@ -97,10 +121,12 @@ class LEFTNet(ForceField):
         return torch.stack([direction, k, torch.linalg.cross(direction, k)], dim=2)
 
     def _local(self, q: Tensor) -> Tensor:
-        """What an atom's field is like along the axes of an edge, [N, K, H], from its components [N, K, 3, H]."""
+        """What fields are like along the axes of an edge, [N, K, C], from their components [N, K, 3, C]."""
         along, across, third = q.unbind(dim=2)
-        hidden = self.local0(torch.stack([along, across.abs(), third], dim=-1))  # [N, K, H, H/4], the model's largest array
-        return self.local1(nn.functional.silu(hidden, inplace=not torch.is_grad_enabled())).squeeze(-1) + along
+        found = []
+        for part in torch.stack([along, across.abs(), third], dim=-1).view(-1, 3).chunk(PARTS):
+            found.append(self.local1(silu(self.local0(part))))  # H/4 numbers for each of `part`, the model's largest array
+        return plus(torch.cat(found).view_as(along), along)
 
 
 def _normal_of_positions(graph: AtomGraph) -> Tensor:
@@ -122,7 +148,7 @@ def _normal(graph: AtomGraph, edge_vec: Tensor, direction: Tensor, fade: Tensor)
     1 + sum of weights, so that it fades with the last neighbour.
     """
     weight = fade.square()
-    mean = (weight.unsqueeze(-1) * edge_vec).sum(dim=1) / (1 + weight.sum(dim=1, keepdim=True))
+    mean = (weight.unsqueeze(1) @ edge_vec).squeeze(1) / (1 + weight.sum(dim=1, keepdim=True))
     across = torch.linalg.cross(direction, mean.unsqueeze(1) + neighbor_values(mean, graph))
     return across * torch.rsqrt(across.square().sum(dim=-1, keepdim=True) + SOFTENING**2)
 
@@ -143,20 +169,24 @@ class Message(nn.Module):
         self.gain = glorot_linear(num_radial, 3 * channels)
 
     def forward(
-        self, h: Tensor, v: Tensor, local: Tensor, both: Tensor, gain: Tensor, direction: Tensor, graph: AtomGraph
+        self, h: Tensor, v: Tensor | None, local: Tensor, of_pair: tuple[Tensor, Tensor], axes: Tensor, graph: AtomGraph
     ) -> tuple[Tensor, Tensor]:
-        """Updated h [N, H] and v [N, 3, H].
+        """Updated h [N, H] and v [N, 3, H], None while there are no vectors.
 
-        local [N, K, 2H] what j and i see along the edge; both [P, H + n] what depends on the distance alone; gain
-        [N, K, n + 1] the radial basis, its last column for the bias, zero in padded slots.
+        local [N * K, 2H] what j and i see along the edge; of_pair the share of the distance in the hidden layer and the gain,
+        [P, 3H] each; axes [N, 4, K] ones and the direction.
         """
-        to_local, to_both = self.edge0.weight.split([2 * self.channels, both.shape[1]], dim=1)
-        seen = nn.functional.linear(local, to_local) + pair_values(nn.functional.linear(both, to_both, self.edge0.bias), graph)
-        gain = gain @ torch.cat([self.gain.weight, self.gain.bias.unsqueeze(1)], dim=1).t()
-        message = neighbor_values(self.node(h), graph) * gain * self.edge1(nn.functional.silu(seen))
-        scalar, carried, along = message.split(self.channels, dim=-1)
-        turned = (neighbor_values(v, graph) * carried.unsqueeze(2)).sum(dim=1) / sqrt(3)
-        return h + scalar.sum(dim=1), v + (turned + direction.transpose(1, 2) @ along) / sqrt(self.channels)
+        hidden, gain = (pair_values(x, graph) for x in of_pair)
+        seen = plus_product(hidden.flatten(0, 1), local, self.edge0.weight[:, : 2 * self.channels].t())
+        message = times(times(gain, self.edge1(silu(seen)).view_as(gain)), neighbor_values(self.node(h), graph))
+        carried = message[..., self.channels : 2 * self.channels]
+        summed = axes @ message  # along all four axes, of which scalars need the first and vectors the others
+        h = h + summed[:, 0, : self.channels]
+        along = summed[:, 1:, 2 * self.channels :]
+        if v is None:
+            return h, along / sqrt(self.channels)
+        turned = times(neighbor_values(v, graph), carried.unsqueeze(2)).sum(dim=1)
+        return h, torch.add(torch.add(v, turned, alpha=(3 * self.channels) ** -0.5), along, alpha=self.channels**-0.5)
 
 
 class Update(nn.Module):
@@ -171,8 +201,8 @@ class Update(nn.Module):
     def forward(self, h: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         v1, v2 = self.vectors(v).split(self.channels, dim=-1)
         y1, y2, y3 = self.mix(torch.cat([h, torch.linalg.vector_norm(v1, dim=1)], dim=-1)).split(self.channels, dim=-1)
-        product = (v1 * v2).sum(dim=1) / sqrt(self.channels)
-        return h + (y1 + y2 + product) / sqrt(2), v + y3.unsqueeze(1) * v2
+        h = torch.add(torch.add(h, y1, alpha=0.5**0.5), y2, alpha=0.5**0.5)
+        return torch.add(h, (v1 * v2).sum(dim=1), alpha=(2 * self.channels) ** -0.5), torch.addcmul(v, y3.unsqueeze(1), v2)
 
 
 class ForceHead(nn.Module):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from grannfield.forcefield import ForceField, register
-from grannfield.graph import AtomGraph, filter_values, neighbor_values, pair_distances
-from grannfield.nn.mlp import each_linear, glorot_linear, joint_linear, shifted_softplus
+from grannfield.graph import AtomGraph, neighbor_values, pair_distances
+from grannfield.nn.mlp import LN2, each_linear, glorot_linear, joint_linear, shifted_softplus, softplus
 from grannfield.nn.radial import GaussianBasis, cosine_cutoff
 
 
@@ -38,17 +42,17 @@ class SchNet(ForceField):
         self.head1 = glorot_linear(hidden_channels // 2, 1)
 
     def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> Tensor:
-        x = self.embedding(z)
+        x, exchange = self.embedding(z), Exchange.of(graph)
         for interaction, weight in zip(self.interactions, self.filters(edge_vec, graph), strict=True):
-            x = x + interaction(x, weight, graph)
+            x = x + interaction(x, weight, exchange)
         return self.head1(shifted_softplus(self.head0(x))).squeeze(-1)
 
     def filters(self, edge_vec: Tensor, graph: AtomGraph) -> tuple[Tensor, ...]:
-        """Weights [N, K, F] of every interaction, all at once: they depend on nothing but the distance."""
+        """Weights [P + 1, F] of every interaction, all at once: they depend on nothing but the distance."""
         distance = pair_distances(edge_vec, graph)
         first, second = zip(*((i.filter0, i.filter1) for i in self.interactions), strict=True)
-        weight = each_linear(shifted_softplus(joint_linear(self.rbf(distance), first)), second)
-        return filter_values(weight * cosine_cutoff(distance, self.cutoff).unsqueeze(-1), graph).unbind()
+        weight = each_linear(softplus(joint_linear(self.rbf(distance), first)), second, shift=-LN2)
+        return (weight * cosine_cutoff(distance, self.cutoff).unsqueeze(-1)).unbind()
 
 
 class Interaction(nn.Module):
@@ -62,6 +66,70 @@ class Interaction(nn.Module):
         self.f2out = glorot_linear(num_filters, hidden_channels)
         self.out = glorot_linear(hidden_channels, hidden_channels)
 
-    def forward(self, x: Tensor, weight: Tensor, graph: AtomGraph) -> Tensor:
-        message = (neighbor_values(self.in2f(x), graph) * weight).sum(dim=1)
-        return self.out(shifted_softplus(self.f2out(message)))
+    def forward(self, x: Tensor, weight: Tensor, exchange: Exchange) -> Tensor:
+        return self.out(shifted_softplus(self.f2out(exchange(self.in2f(x), weight))))
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """m_i = sum_j x_j * w_ij over the neighbours, for weights w of pairs that vanish at the cut-off with their slope.
+
+    <g, m> = sum_pairs w_p (g_i x_j + g_j x_i) is the same whichever of g and x is sent: the slope by x is the exchange of g,
+    that by w the product of what both ends hold, and so on for ever. All of it is done on pairs, a fifth fewer rows than slots.
+    """
+
+    graph: AtomGraph
+    senders: Tensor
+    """[2, P + 1] atom whose x goes to the centre of a pair's first slot, and of its second; in the last row any."""
+    rows: Tensor
+    """[N K] place of every slot in `senders`, counted along both rows; the last of the first row in padded slots."""
+    starts: Tensor
+    """[N] the first slot of every atom."""
+
+    @classmethod
+    def of(cls, graph: AtomGraph) -> Exchange:
+        neighbors, k = graph.neighbors.reshape(-1), graph.neighbors.shape[1]
+        slots = torch.arange(len(neighbors), device=neighbors.device)
+        first = nn.functional.pad(graph.pair_slots[:, 0], (0, 1))
+        senders = torch.stack([neighbors.index_select(0, first), first.div(k, rounding_mode="floor")])
+        # The first slot of a pair has the lower number.
+        rows = torch.add(graph.pair.view(-1), graph.reverse.view(-1) < slots, alpha=len(first))
+        return cls(graph, senders, rows, slots[::k])
+
+    def __call__(self, x: Tensor, weight: Tensor) -> Tensor:
+        """x [N, C], weight [P + 1, C] -> [N, C]."""
+        if not self.graph.symmetric:
+            at_slots = weight.index_select(0, self.graph.pair.reshape(-1)).view(*self.graph.pair.shape, -1)
+            return (neighbor_values(x, self.graph) * at_slots).sum(dim=1)
+        received: Tensor = _Exchanged.apply(x, weight, self.senders, self.rows, self.starts)
+        return received
+
+
+class _Exchanged(torch.autograd.Function):
+    """sum_j x_j * w_ij."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, senders: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+        sent = x.index_select(0, senders.view(-1)).view(2, *weight.shape)
+        ctx.save_for_backward(x, weight, sent, senders, rows, starts)
+        return torch.embedding_bag((sent * weight).flatten(0, 1), rows, starts, mode=0)[0]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, weight, sent, *places = ctx.saved_tensors
+        return _Exchanged.apply(grad, weight, *places), _Products.apply(grad, x, sent, *places), None, None, None
+
+
+class _Products(torch.autograd.Function):
+    """g_i x_j + g_j x_i of every pair; `sent` is x at the senders."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, x: Tensor, sent: Tensor, senders: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+        ctx.save_for_backward(g, x, senders, rows, starts)
+        mine, theirs = g.index_select(0, senders.view(-1)).view_as(sent).unbind()  # of the second slot's centre, of the first's
+        return torch.addcmul(theirs * sent[0], mine, sent[1])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        g, x, *places = ctx.saved_tensors
+        return _Exchanged.apply(x, grad, *places), _Exchanged.apply(g, grad, *places), None, None, None, None

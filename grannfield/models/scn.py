@@ -4,28 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from grannfield.forcefield import Claims, ForceField, register
 from grannfield.graph import AtomGraph, inward, pair_vectors
-from grannfield.nn.harmonics import Constant, WignerRows, degrees_and_orders
+from grannfield.nn.harmonics import WignerRows, degrees_and_orders
 from grannfield.nn.spherical import (
-    BackRotation,
     EdgeGaussians,
     EdgeScalars,
+    FixedFrames,
     GridStep,
     SphereGrid,
     SphereReadout,
-    by_degree,
-    fixed_frames,
+    edge_scalars,
     in_parts,
-    mixed_channels,
     random_frames,
     silu,
 )
+from grannfield.nn.taps import Shell, Taps
+
+LEAST_EDGES = 128
+"""That go at once: their rolls are rows of one matrix product, which few of them would not fill."""
 
 
 @register("scn")
@@ -82,7 +83,8 @@ class SCN(ForceField):
         _refuse_others(lmax, mmax, num_resolutions, num_taps, use_grid, num_bands)
         self.elements = tuple(range(1, max_num_elements))
         self.lmax, self.mmax, self.n_near = lmax, mmax, int(cutoff - 0.01) + 1
-        self.frames: Callable[[Tensor], Tensor] = random_frames if as_published else fixed_frames
+        self.rule = FixedFrames()
+        self.frames: Callable[[Tensor], Tensor] = random_frames if as_published else self.rule.forward
         self.closeness: Callable[[Tensor], Tensor] = torch.clone
         """From distances [N, K] to what ranks the neighbours of an atom, the smallest first."""
         self.embedding = nn.Embedding(max_num_elements, sphere_channels)
@@ -90,7 +92,7 @@ class SCN(ForceField):
         self.wigner = WignerRows(lmax, mmax)
         n_taps = 1 if num_taps == 1 or mmax == 0 else 4 if as_published else 8
         sizes = [(lmax, hidden_channels), (max(4, lmax - 2), hidden_channels // 4)][:num_resolutions]
-        self.taps = nn.ModuleList(Taps(degree, mmax, n_taps) for degree, _ in sizes)
+        self.taps = nn.ModuleList(Taps(degree, mmax, lmax, n_taps) for degree, _ in sizes)
         of_atoms = atom_longitudes or (2 * lmax + 3 if as_published else 3 * lmax + 3)
         if of_atoms <= 2 * lmax:
             raise ValueError(f"scn with lmax {lmax} needs more than {2 * lmax} longitudes; they are {of_atoms}")
@@ -109,27 +111,30 @@ class SCN(ForceField):
     def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> tuple[Tensor, Tensor]:
         edge_vec = edge_vec.detach()
         gaussians = self.gaussians(torch.linalg.vector_norm(pair_vectors(edge_vec, graph), dim=-1))
+        blocks: list[Block] = [*self.blocks]  # type: ignore[list-item]
         first, shells = self.shells(graph, edge_vec)
-        x = nn.functional.pad(self.embedding(z).unsqueeze(1), (0, 0, 0, (self.lmax + 1) ** 2 - 1))
-        for number, block in enumerate(self.blocks):
-            new = block(x, gaussians, z, graph, shells if number else first, self.grid)
+        gates = distance_gates(blocks, edge_scalars([block.edge for block in blocks], gaussians, z, graph), shells)
+        x, grown = self.embedding(z).unsqueeze(0), (0, 0, 0, 0, 0, (self.lmax + 1) ** 2 - 1)
+        for number, (block, weights) in enumerate(zip(blocks, projections(blocks), strict=True)):
+            down = block.down(x)
+            message = block.message(down, weights, [gate[number] for gate in gates], shells if number else first)
+            new = block.up(block.step(down if number else nn.functional.pad(down, grown), message, self.grid))
             x = x + new if number else new
         return self.readout(x)
 
     @torch.no_grad()
     def shells(self, graph: AtomGraph, edge_vec: Tensor) -> tuple[list[Shell], list[Shell]]:
         """The edges of each resolution and what the first block and what the others need of their frames."""
-        rows = self.wigner(self.frames(edge_vec)).to(edge_vec.dtype) * graph.mask[:, :, None, None]
+        rows = (self.wigner(self.frames(edge_vec)).to(edge_vec.dtype) * graph.mask[:, :, None, None]).flatten(0, 1)
         inwards = inward(graph)
-        arriving = rows.flatten(0, 1)[inwards.slots]
         slots = torch.arange(graph.mask.numel(), device=edge_vec.device).view(graph.mask.shape)
         parts = [slots]
         if len(self.taps) == 2:
             key = self.closeness(torch.linalg.vector_norm(edge_vec, dim=-1)).masked_fill(~graph.mask, math.inf)
             slots = slots.gather(1, torch.argsort(key, dim=1, stable=True))
             parts = [slots[:, : self.n_near], slots[:, self.n_near :]]
-        own, place = rows.flatten(0, 1), inwards.place.reshape(-1)
-        both = [taps(part, place[part], own[part], arriving) for taps, part in zip(self.taps, parts, strict=True)]
+        place = inwards.place.reshape(-1)
+        both = [taps(rows, part, place[part], inwards.slots) for taps, part in zip(self.taps, parts, strict=True)]
         return [first for first, _ in both], [other for _, other in both]
 
 
@@ -149,114 +154,74 @@ def _refuse_others(lmax: int, mmax: int, num_resolutions: int, num_taps: int, us
         raise ValueError(f"scn with mmax {mmax} and num_resolutions {num_resolutions} needs lmax >= {least}; it is {lmax}")
 
 
-class Taps(nn.Module):
-    """Rolls of an edge's frame by multiples of 360°/count, for functions up to degree lmax of which |m| <= mmax are kept."""
-
-    def __init__(self, lmax: int, mmax: int, count: int) -> None:
-        super().__init__()
-        self.lmax, self.mmax = lmax, mmax
-        l, m = degrees_and_orders(lmax, mmax)
-        self.back = BackRotation(lmax, mmax, l, m)
-        phi = 2 * math.pi / count * torch.arange(count, dtype=torch.float64).view(-1, 1, 1)
-        opposite = (l.unsqueeze(1) == l) & (m.unsqueeze(1) == -m)
-        undone = torch.eye(len(l)) * (m * phi).cos() - opposite * (m.unsqueeze(1) * phi).sin()
-        angles = torch.cat([phi.cos(), phi.sin()], dim=-1).squeeze(1)
-        self.each = Rolls(angles, undone.transpose(0, 1).flatten(1) / count)
-        self.alike = Rolls(angles[:1], undone.mean(0))
-        """One roll for all of them, where every roll sees the same."""
-
-    def forward(self, slots: Tensor, place: Tensor, own: Tensor, arriving: Tensor) -> tuple[Shell, Shell]:
-        """The edges at `slots`, given the rows [N, S, 2 mmax + 1, B] of the Wigner matrices of them and of all arriving ones.
-
-        First as the first block needs them, whose functions are constant on their spheres.
-        """
-        shell = Shell(self.lmax, slots, place, self.seen(own), self.seen(arriving), self.back(own), self.each)
-        return replace(shell, rolls=self.alike), shell
-
-    def seen(self, rows: Tensor) -> list[Tensor]:
-        """Rows [N, S, 2 mmax + 1, B] by their use: [N, S, B'] for m = 0, then [N, 2 S, 2 (B' - 1)] for p_c and p_s of m = +-1.
-
-        They act on (W_0 x) and on (W_+ x, W_- x).
-        """
-        rows = rows[..., : (self.lmax + 1) ** 2]
-        zero = [rows[:, :, self.mmax]]
-        if self.mmax == 0:
-            return zero
-        minus, plus = rows[:, :, 0, 1:], rows[:, :, 2, 1:]
-        rolled = [torch.cat([plus, minus], dim=-1), torch.cat([minus, -plus], dim=-1)]
-        return [*zero, torch.stack(rolled, dim=2).flatten(1, 2)]
-
-
-class Rolls(nn.Module):
-    """Cosine and sine of rolls [T, 2], and what rolls messages back and averages them [kept, T * kept]."""
-
-    def __init__(self, angles: Tensor, mean: Tensor) -> None:
-        super().__init__()
-        self.count, self.angles, self.mean = len(angles), Constant(angles), Constant(mean)
-
-
-@dataclass(frozen=True, eq=False)
-class Shell:
-    """Edges of one resolution, the same number R of every atom, padded slots included."""
-
-    lmax: int
-    slots: Tensor
-    """[N, R], where they stand among all slots."""
-    place: Tensor
-    """[N, R], where they stand among the edges that point at each atom."""
-    own: list[Tensor]
-    """What `Taps.seen` gives for these edges."""
-    arriving: list[Tensor]
-    """The same for all edges that point at each atom."""
-    back: Tensor
-    """[N, B', R * kept]; zero for padded slots, whose messages so enter no sum."""
-    rolls: Rolls
-
-
 class Message(nn.Module):
-    """Messages of one resolution, summed over an atom's edges."""
+    """Messages of one resolution; the functions of both ends come with their part of `project` already applied."""
 
     def __init__(self, lmax: int, mmax: int, channels: int, hidden: int, edge_channels: int) -> None:
         super().__init__()
-        self.mmax, self.kept = mmax, len(degrees_and_orders(lmax, mmax)[0])
+        self.lmax, self.mmax, self.kept = lmax, mmax, len(degrees_and_orders(lmax, mmax)[0])
         self.distance = nn.Linear(edge_channels, hidden)
         self.project = nn.Linear(2 * self.kept * channels, hidden)
         self.linear1 = nn.Linear(hidden, hidden)
         self.linear2 = nn.Linear(hidden, self.kept * channels)
 
-    def forward(self, parts: list[Tensor], edge: Tensor, shell: Shell) -> Tensor:
-        """Sum of messages [N, B', C], of atoms given as by `by_degree` and edge scalars [N, K, X]."""
-        weight = self.project.weight.unflatten(1, (2, self.kept, -1))
-        source, target = mixed_channels(parts, self._of_zero(weight)).chunk(2, dim=-1)
-        p = self._both(shell, 0, source, target, (-1,)).unsqueeze(2)
-        if self.mmax:
-            plus_s, minus_s, plus_t, minus_t = mixed_channels(parts, self._of_one(weight)).chunk(4, dim=-1)
-            source, target = torch.cat([plus_s, minus_s], dim=1), torch.cat([plus_t, minus_t], dim=1)
-            p = p + shell.rolls.angles.value @ self._both(shell, 1, source, target, (-1, 2))
-        gate = self.distance(edge.flatten(0, 1).index_select(0, shell.slots.reshape(-1))).unflatten(0, shell.slots.shape)
-        hidden = silu(p + self.project.bias) * silu(gate).unsqueeze(2)
+    def forward(self, ends: Tensor, gate: Tensor, shell: Shell) -> Tensor:
+        """Messages [N, R * kept, C] of atoms [A, N, (source, target), H] and gates [N R, H], in the frames of the edges."""
+        source, target = (end.transpose(0, 1) for end in ends.unbind(2))
+        p, rolls = self._both(shell, source, target), shell.rolls
+        angles = rolls.angles.value.expand(len(p), -1, -1)
+        hidden = silu(torch.baddbmm(self.project.bias, angles, p)) * gate.unsqueeze(1)
 
-        def received(hidden: Tensor, back: Tensor) -> Tensor:
-            y = silu(self.linear2(silu(self.linear1(hidden)))).unflatten(-1, (self.kept, -1)).flatten(2, 3)
-            return back @ (shell.rolls.mean.value @ y).flatten(1, 2)
+        def averaged(hidden: Tensor) -> Tensor:
+            y = silu(self.linear2(silu(self.linear1(hidden)))).unflatten(-1, (self.kept, -1)).flatten(1, 2)
+            return rolls.mean.value @ y
 
-        return in_parts(received, shell.slots.shape[1] * shell.rolls.count * self.linear2.out_features, hidden, shell.back)
+        y = in_parts(averaged, rolls.count * self.linear2.out_features, LEAST_EDGES, hidden)
+        return y.view(len(shell.slots), shell.back.shape[1], y.shape[-1])
 
-    def _both(self, shell: Shell, order: int, source: Tensor, target: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """What both ends of the edges contribute; no edge is gathered twice, so the adjoint of the gather adds nothing up."""
-        arriving = (shell.arriving[order] @ source).unflatten(1, shape).flatten(0, 1)
-        moved = arriving.index_select(0, shell.place.reshape(-1)).unflatten(0, shell.place.shape)
-        return moved + (shell.own[order] @ target).unflatten(1, shape)
+    def _both(self, shell: Shell, source: Tensor, target: Tensor) -> Tensor:
+        """p_0, p_c, p_s [N R, P, H] of both ends; no edge is gathered twice, so the adjoint of the gather adds nothing up."""
+        n, p, hidden = len(source), shell.rolls.angles.value.shape[1], source.shape[-1]
+        arriving = (shell.arriving @ source).view(n * shell.arriving.shape[1] // p, p * hidden)
+        moved = arriving.index_select(0, shell.place.reshape(-1)).view(n, shell.own.shape[1], hidden)
+        return moved.baddbmm_(shell.own, target).view(shell.slots.numel(), p, hidden)
 
-    def _of_zero(self, weight: Tensor) -> Tensor:
-        """Weights [H, 2, kept, C] of m = 0 as [lmax + 1, (side, H), C]."""
-        if self.mmax:
-            weight = torch.cat([weight[:, :, :1], weight[:, :, 2::3]], dim=2)
-        return weight.permute(2, 1, 0, 3).flatten(1, 2)
+    def orders(self, l: int) -> int:
+        """How many of m = 0, 1, -1 are kept of degree l."""
+        return 2 * min(l, self.mmax) + 1
 
-    def _of_one(self, weight: Tensor) -> Tensor:
-        """Weights [H, 2, kept, C] of m = 1 and m = -1 as [lmax, (side, m, H), C]."""
-        return torch.stack([weight[:, :, 3::3], weight[:, :, 1::3]], dim=2).permute(3, 1, 2, 0, 4).flatten(1, 3)
+    def project_by_degree(self) -> list[list[Tensor]]:
+        """By l, weights [H, C] of `project`: m = 0, 1, -1, and for each the source and the target."""
+        pieces, found, middle = self.project.weight.unflatten(1, (2 * self.kept, -1)).unbind(1), [], 0
+        for l in range(self.lmax + 1):
+            own = (0, 1, -1)[: self.orders(l)]
+            found.append([pieces[side * self.kept + middle + m] for m in own for side in (0, 1)])
+            middle += (self.orders(l) + self.orders(l + 1)) // 2
+        return found
+
+
+def distance_gates(blocks: list[Block], edges: Tensor, shells: list[Shell]) -> list[Tensor]:
+    """Gates [blocks, N R, H] of each resolution, from the scalars [blocks, N K, X] of all edges."""
+    found = []
+    for shell, same in zip(shells, zip(*(block.every for block in blocks), strict=True), strict=True):
+        weight, bias = (torch.stack([getattr(message.distance, name) for message in same]) for name in ("weight", "bias"))
+        own = edges.index_select(1, shell.slots.reshape(-1))
+        found.append(silu(torch.baddbmm(bias.unsqueeze(1), own, weight.mT)))
+    return found
+
+
+def projections(blocks: list[Block]) -> list[list[Tensor]]:
+    """By block and l, the weights of `project` for all resolutions that have this l, copied together once for all blocks.
+
+    [(resolution, m, side, H), C].
+    """
+    rows: list[list[Tensor]] = []
+    for block in blocks:
+        every = [message.project_by_degree() for message in block.every]
+        rows += [[w for one in every for degree in one[l : l + 1] for w in degree] for l in range(len(every[0]))]
+    found = torch.cat([w for row in rows for w in row]).split([sum(map(len, row)) for row in rows])
+    degrees = len(found) // len(blocks)
+    return [list(found[k * degrees : (k + 1) * degrees]) for k in range(len(blocks))]
 
 
 class Block(nn.Module):
@@ -269,10 +234,34 @@ class Block(nn.Module):
         self.down = nn.Linear(channels, reduced, bias=False) if channels != reduced else nn.Identity()
         self.up = nn.Linear(reduced, channels, bias=False) if channels != reduced else nn.Identity()
 
-    def forward(self, x: Tensor, gaussians: Tensor, z: Tensor, graph: AtomGraph, shells: list[Shell], grid: SphereGrid) -> Tensor:
-        x, edge = self.down(x), self.edge(gaussians, z, graph)
-        parts, total = by_degree(x), torch.zeros_like(x)
-        for message, shell in zip(self.messages, shells, strict=True):
-            m = message(parts[: shell.lmax + 1], edge, shell)
-            total = total + nn.functional.pad(m, (0, 0, 0, x.shape[1] - m.shape[1]))
-        return self.up(self.step(x, total, grid))
+    @property
+    def every(self) -> list[Message]:
+        """Its messages, of the highest resolution first."""
+        return [*self.messages]  # type: ignore[list-item]
+
+    def message(self, x: Tensor, weights: list[Tensor], gates: list[Tensor], shells: list[Shell]) -> Tensor:
+        """Sum of messages [N, B, C] of functions x [B', N, C], only l = 0 in the first block."""
+        total: Tensor | None = None
+        for message, ends, gate, shell in zip(self.every, self._ends(x, weights), gates, shells, strict=True):
+            y = message(ends, gate, shell)
+            if total is None:
+                total = shell.back.mT @ y
+            else:
+                total[:, : shell.back.shape[-1]].baddbmm_(shell.back.mT, y)
+        assert total is not None
+        return total
+
+    def _ends(self, x: Tensor, weights: list[Tensor]) -> list[Tensor]:
+        """W_0 x, W_+ x and W_- x of both ends, one after the other, for each resolution: [A, N, (source, target), H].
+
+        This commutes with rotations: what follows the rotation of every edge is done before it, once for each atom.
+        """
+        found: list[list[list[Tensor]]] = [[[], [], []] for _ in self.every]
+        for l, of_degree in enumerate(x.split([2 * l + 1 for l in range(math.isqrt(len(x)))])):
+            y = nn.functional.linear(of_degree, weights[l])
+            here = [message for message in self.every if l <= message.lmax]
+            widths = [2 * message.orders(l) * len(message.linear1.bias) for message in here]
+            for kinds, message, part in zip(found, here, y.split(widths, dim=-1), strict=False):
+                for kind, one in zip(kinds, part.unflatten(-1, (message.orders(l), 2, -1)).unbind(2), strict=False):
+                    kind.append(one)
+        return [torch.cat([one for kind in kinds for one in kind]) for kinds in found]

@@ -1,85 +1,35 @@
-"""What DimeNet and DimeNet++ share: angles between edges, sums over triplets, and layers on edges.
+"""What DimeNet and DimeNet++ share: messages on edges, rounds of them, and energies read from them.
 
-Gasteiger, Groß & Günnemann, ICLR 2020 (arXiv:2003.03123); Gasteiger et al., arXiv:2011.14115.
+Gasteiger, Groß & Günnemann, ICLR 2020 (arXiv:2003.03123); Gasteiger et al., arXiv:2011.14115. Layers that depend on distances
+alone, and those of the outputs, are computed for all rounds at once.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, silu
 
-from grannfield.graph import AtomGraph, inward, neighbor_values, pair_values, pair_vectors, reversed_values
-from grannfield.nn.bessel import RadialBessel, SphericalBessel
-
-
-class Triplets:
-    """Angles between every edge k->j and every edge j->i that leaves its end, [N, K, L, n_l], and sums over k.
-
-    Both edges are told by the middle atom j: k->j stands in j's own row (slot b of K), j->i among the edges that point at
-    j (slot a of L). Angular functions are Y_l0 = sqrt((2l+1)/4pi) P_l(cos) by recurrence in cos = v_ji.v_kj / |v_ji||v_kj|,
-    which has a gradient everywhere, collinear atoms included. A triplet that goes back the way it came (k is i, in the same
-    cell) is left out.
-    """
-
-    def __init__(self, graph: AtomGraph, edge_vec: Tensor, n_l: int, detached: bool) -> None:
-        self.graph = graph
-        self.outward = inward(graph)
-        unit = edge_vec / torch.linalg.vector_norm(edge_vec, dim=-1, keepdim=True)
-        if detached:
-            unit = unit.detach()
-        n, k = graph.neighbors.shape
-        if graph.symmetric:
-            leaving = reversed_values(unit, graph)
-        else:
-            leaving = unit.view(-1, 3).index_select(0, self.outward.slots.reshape(-1)).view(n, -1, 3)
-        cosine = unit @ leaving.transpose(1, 2)  # [N, K, L]
-        back = graph.reverse.reshape(-1).index_select(0, self.outward.slots.reshape(-1)).view_as(self.outward.slots)
-        own = torch.arange(n * k, device=back.device).view(n, k)
-        keep = graph.mask.unsqueeze(2) & self.outward.mask.unsqueeze(1) & (back.unsqueeze(1) != own.unsqueeze(2))
-        self.angular = _legendre(cosine, n_l) * keep.unsqueeze(-1)
-
-    def sum(self, radial: Tensor, x: Tensor) -> Tensor:
-        """sum_k s_q(k->j, j->i) x(k->j) with s_q = sum_l radial_ql Y_l: radial [P, Q, n_l] by pair, x [N,K,C] -> [N,L,Q,C].
-
-        The sum over the third atom comes first, a matrix product for each middle atom, so nothing has the size of
-        triplets times channels.
-        """
-        n, k, n_out, n_l = self.angular.shape
-        q = radial.shape[1]
-        by_edge = pair_values(radial.flatten(1), self.graph).view(n * k, q, n_l)
-        s = self.angular.view(n * k, n_out, n_l) @ by_edge.transpose(1, 2)  # [N K, L, Q]
-        return (s.view(n, k, n_out * q).transpose(1, 2) @ x).view(n, n_out, q, -1)
-
-    def to_slots(self, y: Tensor) -> Tensor:
-        """Values [N, L, C] of edges listed by the atom they leave, at their own slots [N, K, C]."""
-        if self.graph.symmetric:
-            return reversed_values(y, self.graph)
-        return y.reshape(-1, y.shape[-1]).index_select(0, self.outward.place.reshape(-1)).view(*self.graph.mask.shape, -1)
-
-
-def _legendre(c: Tensor, n_l: int) -> Tensor:
-    """sqrt((2l+1)/4pi) P_l(c), l < n_l: [...] -> [..., n_l]."""
-    below, here, rows = torch.zeros_like(c), torch.ones_like(c), []
-    for l in range(n_l):
-        rows.append(math.sqrt((2 * l + 1) / (4 * math.pi)) * here)
-        below, here = here, ((2 * l + 1) * c * here - l * below) / (l + 1)
-    return torch.stack(rows, dim=-1)
+from grannfield.graph import AtomGraph
+from grannfield.nn.bessel import DistanceBasis
+from grannfield.nn.edge_rows import EdgeRows
+from grannfield.nn.triplets import AllTriplets, Heard, Moments
 
 
 class Directional(nn.Module):
     """Messages on edges, interactions between them, and atomic energies read from the messages before and after each.
 
-    `detached` leaves the angles out of the gradient. interactions: (m, rbf, sbf, triplets) -> m; outputs: (y [N,F]) ->
-    energies [N].
+    `detached` leaves the angles out of the gradient. bases: n_spherical, n_radial, exponent of the envelope.
     """
 
     def __init__(
         self,
-        interactions: list[nn.Module],
-        outputs: list[nn.Module],
+        interactions: list[Interaction],
+        outputs: list[Output],
+        angles: type[Moments] | type[AllTriplets],
         bases: tuple[int, int, int],
         hidden: int,
         cutoff: float,
@@ -87,26 +37,38 @@ class Directional(nn.Module):
     ) -> None:
         super().__init__()
         n_spherical, n_radial, exponent = bases
-        self.detached = detached
-        self.rbf = RadialBessel(n_radial, cutoff, exponent)
-        self.sbf = SphericalBessel(n_spherical, n_radial, cutoff, exponent)
+        self.detached, self.n_radial = detached, n_radial
+        self.rbf = DistanceBasis(n_radial, n_spherical, n_radial, cutoff, exponent)
+        self.angles = angles(n_spherical, n_radial)
         self.embedding = EdgeEmbedding(n_radial, hidden)
-        self.interactions, self.outputs = nn.ModuleList(interactions), nn.ModuleList(outputs)
+        self.interactions, self.outputs = nn.ModuleList(interactions), Outputs(outputs)
 
     def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> Tensor:
-        distance = torch.linalg.vector_norm(pair_vectors(edge_vec, graph), dim=-1)
-        rbf, sbf = self.rbf(distance).to(edge_vec.dtype), self.sbf(distance).to(edge_vec.dtype)
-        triplets = Triplets(graph, edge_vec, sbf.shape[1], self.detached)
-        m = self.embedding(z, rbf, graph)
-        atomic = self.outputs[0](m, rbf, graph)
-        for interaction, output in zip(self.interactions, self.outputs[1:], strict=True):
-            m = interaction(m, rbf, sbf, triplets)
-            atomic = atomic + output(m, rbf, graph)
-        return atomic
+        edges = EdgeRows(graph)
+        rounds: list[Any] = list(self.interactions)
+        distance, unit = edges.polar(edge_vec)
+        in_rows, in_slots = edges.functions(self.rbf(distance, edges.present))
+        rbf, sbf = in_slots.split([self.n_radial, in_slots.shape[-1] - self.n_radial], dim=-1)
+        filters = [self.embedding.rbf.weight, *(r.radial_weight() for r in rounds)]
+        first, *factors = linear(in_rows[..., : self.n_radial], torch.cat(filters)).chunk(len(filters), dim=-1)
+        messages = [self.embedding(z, first, edges)]
+        if rounds:
+            heard = self.angles(
+                edges, unit.detach() if self.detached else unit, sbf, torch.stack([r.angular_weight() for r in rounds])
+            )
+            both = [layer for r in rounds for layer in (r.ji, r.kj)]
+            weights = torch.cat([layer.weight for layer in both]).chunk(len(rounds))
+            biases = torch.cat([layer.bias for layer in both]).chunk(len(rounds))
+            layers = zip(rounds, weights, biases, strict=True)
+            for number, (interaction, weight, bias) in enumerate(layers):
+                own, other = silu(linear(messages[-1], weight, bias)).chunk(2, dim=-1)
+                h = own + interaction.hear(other * factors[number], number, heard, edges)
+                messages.append(interaction(messages[-1], h))
+        return self.outputs(messages, rbf, edges)
 
 
 class Interaction(nn.Module):
-    """Messages m [N,K,F] after one round: each hears of the edges that end where it begins; `hear` says how."""
+    """Messages m [R, S, F] after one round: each hears of the edges that end where it begins; `hear` says how."""
 
     def __init__(self, hidden: int, before: int, after: int) -> None:
         super().__init__()
@@ -115,22 +77,30 @@ class Interaction(nn.Module):
         self.skip = orthogonal_linear(hidden, hidden)
         self.after = nn.ModuleList(Residual(hidden) for _ in range(after))
 
-    def hear(self, x: Tensor, rbf: Tensor, sbf: Tensor, triplets: Triplets) -> Tensor:
-        """What each edge [N,K,F] hears of activated messages x [N,K,F]."""
+    def radial_weight(self) -> Tensor:
+        """[F, n_radial]: which function of the distance multiplies a message before it is heard."""
         raise NotImplementedError
 
-    def forward(self, m: Tensor, rbf: Tensor, sbf: Tensor, triplets: Triplets) -> Tensor:
-        h = silu(self.ji(m)) + self.hear(silu(self.kj(m)), rbf, sbf, triplets)
+    def angular_weight(self) -> Tensor:
+        """[n_l n_n, C]: functions of radius and angle in the basis of both."""
+        raise NotImplementedError
+
+    def hear(self, x: Tensor, number: int, heard: Heard, edges: EdgeRows) -> Tensor:
+        """What each edge [R, S, F] hears of x [R, S, F] in the round of this number."""
+        raise NotImplementedError
+
+    def forward(self, m: Tensor, h: Tensor) -> Tensor:
+        """m and its sum h with what was heard, after their first layers."""
         for residual in self.before:
             h = residual(h)
-        h = silu(self.skip(h)) + m
+        h = silu(self.skip(h)).add_(m)  # in place, as silu's derivative needs its argument and not its value
         for residual in self.after:
             h = residual(h)
         return h
 
 
 class Output(nn.Module):
-    """Atomic energies [N] from an atom's messages, weighted by radial functions; `wide` adds a layer to that width."""
+    """Layers that read atomic energies from messages weighted by radial functions; `wide` adds a layer to that width."""
 
     def __init__(self, n_radial: int, hidden: int, layers: int, wide: int | None = None) -> None:
         super().__init__()
@@ -143,17 +113,32 @@ class Output(nn.Module):
         self.final = nn.Linear(width, 1, bias=False)
         nn.init.zeros_(self.final.weight)
 
-    def forward(self, m: Tensor, rbf: Tensor, graph: AtomGraph) -> Tensor:
-        y = (m * pair_values(self.rbf(rbf), graph)).sum(dim=1)
-        if hasattr(self, "up"):
-            y = self.up(y)
-        for layer in self.dense:
-            y = silu(layer(y))
-        return self.final(y).squeeze(-1)
+
+class Outputs(nn.ModuleList):
+    """Atomic energies [N]: the sum of what each output reads from its messages [R, S, F]. All are computed side by side."""
+
+    def forward(self, messages: list[Tensor], rbf: Tensor, edges: EdgeRows) -> Tensor:
+        """rbf [N, K, n_radial] in slots. The sum over neighbours comes before the layer on radial functions."""
+        outputs: list[Any] = list(self)
+        m = edges.at_slots(torch.cat(messages, dim=-1))
+        sums = torch.bmm(rbf.transpose(1, 2), m).view(len(rbf), rbf.shape[-1], len(messages), -1)
+        radial = torch.stack([output.rbf.weight for output in outputs]).permute(2, 0, 1)
+        y = (sums * radial).sum(dim=1).transpose(0, 1)  # [outputs, N, F]
+        wide = hasattr(outputs[0], "up")
+        dense = [layer for depth in zip(*(output.dense for output in outputs), strict=True) for layer in depth]
+        biases = [layer.bias for layer in ([output.up for output in outputs] if wide else []) + dense]
+        shifts = iter(torch.stack(biases).view(-1, len(outputs), 1, biases[0].shape[0])) if biases else iter(())
+        if wide:
+            y = torch.baddbmm(next(shifts), y, torch.stack([output.up.weight for output in outputs]).transpose(1, 2))
+        if dense:
+            for weight in torch.stack([layer.weight for layer in dense]).transpose(1, 2).split(len(outputs)):
+                y = silu(torch.baddbmm(next(shifts), y, weight))
+        final = torch.stack([output.final.weight for output in outputs])
+        return torch.bmm(y, final.transpose(1, 2)).sum(dim=0).squeeze(-1)
 
 
 class EdgeEmbedding(nn.Module):
-    """m_ij = silu(A [h_i, h_j, silu(R rbf + r)] + a), with A applied to atoms and pairs separately: -> [N, K, F]."""
+    """m_ij = silu(A [h_i, h_j, silu(R rbf + r)] + a), with A applied to atoms and pairs separately: -> [R, S, F]."""
 
     def __init__(self, n_radial: int, hidden: int) -> None:
         super().__init__()
@@ -161,11 +146,12 @@ class EdgeEmbedding(nn.Module):
         nn.init.uniform_(self.table.weight, -math.sqrt(3), math.sqrt(3))
         self.rbf, self.mix = nn.Linear(n_radial, hidden), nn.Linear(3 * hidden, hidden)
 
-    def forward(self, z: Tensor, rbf: Tensor, graph: AtomGraph) -> Tensor:
+    def forward(self, z: Tensor, radial: Tensor, edges: EdgeRows) -> Tensor:
+        """radial = R rbf, [P, 1, F] or [N, K, F]."""
         h = self.table(z)
         of_centre, of_neighbor, of_pair = self.mix.weight.chunk(3, dim=1)
-        pairs = pair_values(linear(silu(self.rbf(rbf)), of_pair), graph)
-        return silu(linear(h, of_centre, self.mix.bias).unsqueeze(1) + neighbor_values(linear(h, of_neighbor), graph) + pairs)
+        pairs = linear(silu(radial + self.rbf.bias), of_pair)
+        return silu(edges.of_ends(linear(h, of_centre, self.mix.bias), linear(h, of_neighbor)) + pairs)
 
 
 class Residual(nn.Module):
@@ -176,7 +162,7 @@ class Residual(nn.Module):
         self.first, self.second = orthogonal_linear(width, width), orthogonal_linear(width, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + silu(self.second(silu(self.first(x))))
+        return silu(self.second(silu(self.first(x)))).add_(x)
 
 
 def orthogonal_linear(n_in: int, n_out: int, bias: bool = True) -> nn.Linear:

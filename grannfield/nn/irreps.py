@@ -11,11 +11,13 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from math import factorial, sqrt
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from grannfield.nn.harmonics import Constant
 
 Irreps = dict[int, int]
 """Channels of each degree, degrees ascending."""
@@ -83,6 +85,14 @@ def wigner_3j(l1: int, l2: int, l3: int, dtype: torch.dtype = torch.float64, dev
         return torch.from_numpy(real / np.linalg.norm(real)).to(device, dtype)
 
 
+@cache
+def coupling_matrix(l1: int, l2: int, l3: int, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
+    """sqrt(2 l3 + 1) w3j as a matrix [2 l3 + 1, (2 l2 + 1)(2 l1 + 1)]: what the products Y_l2 q_l1 make of degree l3."""
+    symbol = wigner_3j(l1, l2, l3, dtype, device) * sqrt(2 * l3 + 1)
+    with torch.inference_mode(False):
+        return symbol.permute(2, 1, 0).flatten(1).clone()
+
+
 def _clebsch_gordan(l1: int, l2: int, l3: int) -> np.ndarray:
     """<l1 m1 l2 m2|l3 m3> with the phases of Condon and Shortley, by Racah's formula (Phys. Rev. 62, 438 (1942))."""
     if not abs(l1 - l2) <= l3 <= l1 + l2:
@@ -114,16 +124,45 @@ def _real_basis(degree: int) -> np.ndarray:
     return (-1j) ** degree * q
 
 
+def directions_of(vectors: Tensor) -> Tensor:
+    """v / |v| of vectors [..., 3]."""
+    unit: Tensor = _Directions.apply(vectors)
+    return unit
+
+
+class _Directions(torch.autograd.Function):
+    """u = v / |v|, of which a change dv changes what of dv / |v| is perpendicular to u."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor) -> Tensor:
+        length = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+        unit = v / length
+        ctx.save_for_backward(v, length, unit)
+        return unit
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        v, length, unit = ctx.saved_tensors
+        if torch.is_grad_enabled():  # what was kept knows nothing of v
+            length = torch.linalg.vector_norm(v, dim=-1, keepdim=True)
+            unit = v / length
+        along = (grad * unit).sum(dim=-1, keepdim=True)
+        return torch.addcmul(grad, unit, along, value=-1) / length
+
+
 def unit_harmonics(direction: Tensor, degrees: Iterable[int]) -> Features:
     """Real spherical harmonics of unit vectors [..., 3], {l: [..., 2l+1]} with sum of squares 2l + 1 ("component").
 
-    Y_0 = 1, and Y_(l+1) = (2l+3)/sqrt(l+1) sum_ij w3j(l, 1, l+1)_ijk Y_l,i u_j: polynomials, smooth to all orders.
+    Y_0 = 1, Y_1 = sqrt(3) u, Y_(l+1) = (2l+3)/sqrt(l+1) sum_ij w3j(l, 1, l+1)_ijk Y_l,i u_j: polynomials, smooth to all orders.
     """
-    values = {0: torch.ones_like(direction[..., :1])}
-    for degree in range(max(degrees, default=0)):
+    wanted = sorted(degrees)
+    values = {0: torch.ones_like(direction[..., :1])} if 0 in wanted else {}
+    if wanted[-1] > 0:
+        values[1] = direction * sqrt(3)
+    for degree in range(1, wanted[-1]):
         raised = wigner_3j(degree, 1, degree + 1, direction.dtype, direction.device) * ((2 * degree + 3) / sqrt(degree + 1))
         values[degree + 1] = torch.einsum("...i,...j,ijk->...k", values[degree], direction, raised)
-    return {degree: values[degree] for degree in sorted(degrees)}
+    return {degree: values[degree] for degree in wanted}
 
 
 class IrrepLinear(nn.Module):
@@ -143,14 +182,31 @@ class IrrepLinear(nn.Module):
         )
         self.register_parameter("bias", nn.Parameter(torch.zeros(n_out[0])) if bias and 0 in n_out else None)
 
-    def forward(self, x: Features) -> Features:
-        anything = next(iter(x.values()))
-        return {
-            degree: nn.functional.linear(x[degree], self.weights[str(degree)].t(), None if degree else self.bias)
-            if str(degree) in self.weights
-            else anything.new_zeros(*anything.shape[:-2], 2 * degree + 1, channels)
-            for degree, channels in self.n_out.items()
-        }
+    def forward(self, x: Features, onto: Features | None = None, scale: float = 1.0) -> Features:
+        """The mixture of x, scalars multiplied by `scale`, added to `onto` where given.
+
+        Degrees that x lacks though weights are there for them, and those that `onto` lacks, are left out.
+        """
+        anything, out = next(iter(x.values())), {}
+        for degree, channels in self.n_out.items():
+            if (str(degree) in self.weights and degree not in x) or (onto is not None and degree not in onto):
+                continue
+            before = None if onto is None else onto[degree]
+            if str(degree) not in self.weights:
+                shape = (*anything.shape[:-2], 2 * degree + 1, channels)
+                out[degree] = anything.new_zeros(shape) if before is None else before
+                continue
+            rows, weight = x[degree].flatten(0, -2), self.weights[str(degree)]
+            if degree == 0 and self.bias is not None:
+                mixed = torch.addmm(self.bias, rows, weight, alpha=scale)
+                before = None if before is None else before.flatten(0, -2)
+                mixed = mixed if before is None else mixed + before
+            elif before is not None:
+                mixed = torch.addmm(before.flatten(0, -2), rows, weight, alpha=scale if degree == 0 else 1)
+            else:
+                mixed = rows @ weight if degree or scale == 1 else (rows @ weight) * scale
+            out[degree] = mixed.unflatten(0, x[degree].shape[:-1])
+        return out
 
 
 class IrrepNorm(nn.Module):
@@ -164,12 +220,42 @@ class IrrepNorm(nn.Module):
         self.irreps, self.eps = irreps, eps
         self.weight = nn.Parameter(torch.ones(sum(irreps.values())))
         self.bias = nn.Parameter(torch.zeros(irreps.get(0, 0)))
+        self.softening = Constant(torch.full((1, 1, 1), eps, dtype=torch.float64))
 
-    def forward(self, x: Features) -> Features:
+    def forward(self, x: Features, scale: float = 1.0) -> Features:
+        """The degrees of x, those above 0 multiplied by `scale`."""
         out: Features = {}
         for (degree, channels), weight in zip(self.irreps.items(), self.weight.split(list(self.irreps.values())), strict=True):
-            if degree == 0:
+            if degree == 0 and degree in x:
                 out[0] = nn.functional.layer_norm(x[0], (channels,), weight, self.bias, self.eps)
-            else:
-                out[degree] = x[degree] * torch.rsqrt(x[degree].square().mean((-2, -1), keepdim=True) + self.eps) * weight
+            elif degree in x:
+                out[degree] = _UnitSquare.apply(x[degree], self.softening.value, scale) * weight
         return out
+
+
+class _UnitSquare(torch.autograd.Function):
+    """v s / sqrt(mean(v²) + softening) of [..., m, C], the mean over the last two, for a number s."""
+
+    @staticmethod
+    def forward(ctx: Any, v: Tensor, softening: Tensor, scale: float) -> Tensor:
+        factor, out = _UnitSquare.of(v, softening, scale)
+        ctx.scale = scale
+        ctx.save_for_backward(v, softening, factor, out)
+        return out
+
+    @staticmethod
+    def of(v: Tensor, softening: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        """The factor of each v and the result."""
+        rows, n = v.flatten(0, -3).flatten(1), v.shape[-1] * v.shape[-2] * scale**2
+        square = torch.baddbmm(softening, rows.unsqueeze(1), rows.unsqueeze(2), beta=scale**-2, alpha=1 / n)
+        factor = torch.rsqrt(square).view(*v.shape[:-2], 1, 1)
+        return factor, v * factor
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        v, softening, factor, out = ctx.saved_tensors
+        if torch.is_grad_enabled():  # what was kept knows nothing of v
+            factor, out = _UnitSquare.of(v, softening, ctx.scale)
+        rows = (x.flatten(0, -3).flatten(1) for x in (grad, out))
+        along = torch.bmm(next(rows).unsqueeze(1), next(rows).unsqueeze(2)).view(factor.shape)
+        return torch.addcmul(grad, out, along, value=-1 / (v.shape[-1] * v.shape[-2] * ctx.scale**2)) * factor, None, None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -24,25 +26,44 @@ class BatchNorm(nn.Module):
         self.register_buffer("running_var", torch.ones(channels))
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        if not self.training:  # one kernel instead of seven
+        rows = x.flatten(0, -2)
+        if not self.training:  # one kernel
             known = (self.running_mean, self.running_var, self.weight, self.bias)
-            return nn.functional.batch_norm(x.flatten(0, -2), *known, eps=self.eps).view(x.shape)
-        mean, var = self._batch(x, mask)
-        gain = self.weight * torch.rsqrt(var + self.eps)
-        return x * gain + (self.bias - mean * gain)
-
-    def _batch(self, x: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
-        rows = tuple(range(x.dim() - 1))
-        if mask is None:
-            n = x.new_tensor(float(x[..., 0].numel()))
-            mean = x.mean(rows)
-            var = (x - mean).square().mean(rows)
-        else:
-            kept = mask.unsqueeze(-1).to(x.dtype)
-            n = kept.sum()
-            mean = (x * kept).sum(rows) / n
-            var = ((x - mean).square() * kept).sum(rows) / n
+            return nn.functional.batch_norm(rows, *known, eps=self.eps).view(x.shape)
+        kept = torch.ones_like(rows[:, :1]) if mask is None else mask.reshape(-1, 1).to(x.dtype)
+        n = kept.sum()
+        standard, mean, var, _ = _Standardised.apply(rows, kept / n, self.eps)
         with torch.no_grad():
             self.running_mean.lerp_(mean, self.momentum)
             self.running_var.lerp_(var * (n / (n - 1).clamp(min=1)), self.momentum)
-        return mean, var
+        return (standard * self.weight + self.bias).view(x.shape)
+
+
+class _Standardised(torch.autograd.Function):
+    """(x - mean) / (variance + eps)^(1/2) of rows x [R, C] with weights [R, 1] that add up to one; mean, variance, and 1 / root.
+
+    With s = 1 / root, y = (x - mean) s and weights w, the gradient of sum(g y) is s (g - w (sum g + y sum(g y))).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        mean = (weight.T @ x).squeeze(0)
+        centred = x - mean
+        var = (weight.T @ centred.square()).squeeze(0)
+        s = torch.rsqrt(var + eps)
+        y = centred.mul_(s)
+        ctx.save_for_backward(y, s, weight)
+        ctx.mark_non_differentiable(mean, var)
+        ctx.set_materialize_grads(False)
+        return y, mean, var, s
+
+    @staticmethod
+    def backward(  # type: ignore[override]
+        ctx: Any, grad: Tensor | None, by_mean: None, by_var: None, by_s: Tensor | None
+    ) -> tuple[Tensor, None, None]:
+        y, s, weight = ctx.saved_tensors
+        grad = torch.zeros_like(y) if grad is None else grad
+        along = (grad * y).sum(dim=0)
+        if by_s is not None:
+            along = along + s * by_s
+        return (grad - weight * (grad.sum(dim=0) + y * along)) * s, None, None

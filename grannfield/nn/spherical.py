@@ -1,13 +1,14 @@
 """What networks on functions on a sphere around each atom share: edge frames, edge scalars, grid and read-out.
 
-The functions are x [N, (lmax+1)², C], coefficients of `grannfield.nn.harmonics`. Messages are made in a frame whose y axis lies
+The functions are x [(lmax+1)², N, C], coefficients of `grannfield.nn.harmonics`. Messages are made in a frame whose y axis lies
 along the edge: there a roll about the edge mixes only m and -m.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +16,23 @@ from torch import Tensor, nn
 from grannfield.graph import AtomGraph, Inward, neighbor_values, pair_values, reversed_values
 from grannfield.nn.harmonics import Constant, degrees_and_orders, sphere_grid, sphere_points, spherical_harmonics
 
-BUFFER = {"cpu": 2**22}
-"""Numbers in the largest temporary array of `in_parts`: on a CPU what the allocator reuses without asking for new pages."""
+BUFFER = {"cpu": 2**19}
+"""Numbers in the largest temporary array of `in_parts`, by kind of device: on a CPU what stays in its cache."""
 LARGE_BUFFER = 2**28
+"""The same on any other device, 1 GiB in single precision: one crystal of 50 atoms at once, and a bound on memory for many."""
+
+
+@contextmanager
+def sized_for(device: str) -> Iterator[None]:
+    """Within it edges go in such parts as on a device of this kind ("cuda"), wherever they are: to count what it would do."""
+    usual = dict(BUFFER)
+    BUFFER.clear()
+    BUFFER.update(dict.fromkeys({"cpu", device, *usual}, usual.get(device, LARGE_BUFFER)))
+    try:
+        yield
+    finally:
+        BUFFER.clear()
+        BUFFER.update(usual)
 
 
 def silu(x: Tensor) -> Tensor:
@@ -25,22 +40,36 @@ def silu(x: Tensor) -> Tensor:
     return nn.functional.silu(x, inplace=not torch.is_grad_enabled())
 
 
-def fixed_frames(edge_vec: Tensor) -> Tensor:
+class FixedFrames(nn.Module):
     """Rotations [N, K, 3, 3], double precision, that take edges [N, K, 3] to the y axis, all by one rule.
 
     The shortest rotation to a fixed unit vector a, then one that takes a to y. The shortest rotation is a reflection that
     takes u to -a, then one that takes -a to a; it is smooth but at u = -a, which no lattice favours, and there any first
     reflection that keeps u and takes it to -a will do.
     """
-    a = torch.arange(1, 4, dtype=torch.float64, device=edge_vec.device).div(6).sqrt()
-    across = nn.functional.normalize(torch.linalg.cross(a, a.roll(1)), dim=0)
-    frame = torch.stack([across, a, torch.linalg.cross(across, a)])
-    u = nn.functional.normalize(edge_vec.double(), dim=-1)
-    middle, apart = u + a, u - a
-    middle = middle - apart * (middle * apart).sum(-1, keepdim=True) / 4  # at right angles to rounding also where it is short
-    middle = torch.where(middle.norm(dim=-1, keepdim=True) > 1e-12, nn.functional.normalize(middle, dim=-1), across)
-    mirror = torch.eye(3, dtype=u.dtype, device=u.device) - 2 * middle.unsqueeze(-1) * middle.unsqueeze(-2)
-    return frame @ (mirror + 2 * a.unsqueeze(-1) * u.unsqueeze(-2))
+
+    def __init__(self) -> None:
+        super().__init__()
+        a = torch.arange(1, 4, dtype=torch.float64).div(6).sqrt()
+        across = nn.functional.normalize(torch.linalg.cross(a, a.roll(1)), dim=0)
+        frame = torch.stack([across, a, torch.linalg.cross(across, a)])
+        self.a, self.across, self.frame, self.eye = (Constant(t, double=True) for t in (a, across, frame, torch.eye(3)))
+
+    def forward(self, edge_vec: Tensor) -> Tensor:
+        u, a = nn.functional.normalize(edge_vec.double(), dim=-1), self.a.value
+        middle, apart = u + a, u - a
+        along = (middle * apart).sum(-1, keepdim=True)
+        middle = torch.addcmul(middle, apart, along, value=-0.25)  # at right angles to rounding also where it is short
+        length = middle.norm(dim=-1, keepdim=True)
+        middle = torch.where(length > 1e-12, middle / length, self.across.value)
+        mirror = torch.addcmul(self.eye.value, middle.unsqueeze(-1), middle.unsqueeze(-2), value=-2)
+        return self.frame.value @ mirror.addcmul_(a.unsqueeze(-1), u.unsqueeze(-2), value=2)
+
+
+def fixed_frames(edge_vec: Tensor) -> Tensor:
+    """What `FixedFrames` makes of edges [N, K, 3], wherever they are."""
+    frames: Tensor = FixedFrames().to(edge_vec.device)(edge_vec)
+    return frames
 
 
 def random_frames(edge_vec: Tensor) -> Tensor:
@@ -62,32 +91,24 @@ def at_neighbors(values: Tensor, graph: AtomGraph, inwards: Inward) -> Tensor:
     return values.flatten(0, 1).index_select(0, inwards.place.reshape(-1)).unflatten(0, graph.mask.shape)
 
 
-def by_degree(x: Tensor) -> list[Tensor]:
-    """Coefficients [N, (lmax+1)², C] as one [N (2l+1), C] for each degree."""
-    return [x[:, l * l : (l + 1) ** 2].flatten(0, 1) for l in range(math.isqrt(x.shape[1]))]
-
-
-def mixed_channels(parts: list[Tensor], weight: Tensor) -> Tensor:
-    """Channels mixed by one matrix for each of the n highest degrees: those of `by_degree`, weight [n, H, C] -> [N, Q, H].
-
-    This commutes with rotations: what follows a rotation of every edge is done before it, once for each atom.
-    """
-    mixed = [x @ w.T for x, w in zip(parts[len(parts) - len(weight) :], weight, strict=True)]
-    return torch.cat([y.unflatten(0, (len(parts[0]), -1)) for y in mixed], dim=1)
-
-
-def in_parts(step: Callable[..., Tensor], numbers: int, *values: Tensor) -> Tensor:
-    """step(*values), a few atoms at a time when its largest array, of `numbers` an atom, would be too large."""
-    size = max(1, BUFFER.get(values[0].device.type, LARGE_BUFFER) // max(1, numbers))
-    if len(values[0]) <= size:
+def in_parts(step: Callable[..., Tensor], numbers: int, least: int, *values: Tensor) -> Tensor:
+    """step(*values), a few edges at a time (see `parts_of`) when its largest array, of `numbers` an edge, would be too large."""
+    parts = parts_of(len(values[0]), numbers, least, values[0].device)
+    if len(parts) == 1:
         return step(*values)
-    return torch.cat([step(*part) for part in zip(*(v.split(size) for v in values), strict=True)])
+    return torch.cat([step(*(v[part] for v in values)) for part in parts])
+
+
+def parts_of(edges: int, numbers: int, least: int, device: torch.device) -> list[slice]:
+    """Which edges go at once on a device when each needs so many numbers: at least as many as a matrix product is fast with."""
+    size = max(least, BUFFER.get(device.type, LARGE_BUFFER) // max(1, numbers))
+    return [slice(first, min(first + size, edges)) for first in range(0, max(1, edges), size)]
 
 
 class BackRotation(nn.Module):
-    """From the rows |m| <= mmax of D(R) [N, S, 2 mmax + 1, B] to what turns messages [N, S, kept] back and sums them.
+    """From the rows |m| <= mmax of D(R) [E, 2 mmax + 1, B] to what turns messages [N, S, kept] back and sums them.
 
-    -> [N, (lmax+1)², S * kept], the transposed rows of the kept coefficients (l, m), to be multiplied from the left.
+    -> [E, kept, (lmax+1)²], the rows of the kept coefficients (l, m), with the zeros of the other degrees.
     """
 
     row: Tensor
@@ -98,8 +119,7 @@ class BackRotation(nn.Module):
         self.block = Constant(l.unsqueeze(1) == degrees_and_orders(lmax)[0])
 
     def forward(self, rows: Tensor) -> Tensor:
-        kept = rows[..., : self.block.value.shape[1]].index_select(2, self.row) * self.block.value
-        return kept.flatten(1, 2).transpose(1, 2)
+        return rows[..., : self.block.value.shape[1]].index_select(1, self.row) * self.block.value
 
 
 class EdgeGaussians(nn.Module):
@@ -116,7 +136,7 @@ class EdgeGaussians(nn.Module):
 
 
 class EdgeScalars(nn.Module):
-    """What a layer knows of an edge: both elements and the distance, as invariant channels [N, K, X]."""
+    """What a layer knows of an edge: both elements and the distance, as invariant channels; see `edge_scalars`."""
 
     def __init__(self, n_gaussians: int, channels: int, n_elements: int) -> None:
         super().__init__()
@@ -126,9 +146,17 @@ class EdgeScalars(nn.Module):
         for table in (self.source, self.target):
             nn.init.uniform_(table.weight, -0.001, 0.001)
 
-    def forward(self, gaussians: Tensor, z: Tensor, graph: AtomGraph) -> Tensor:
-        pairs = pair_values(self.distance(gaussians), graph)
-        return silu(self.mix(silu(pairs + neighbor_values(self.source(z), graph) + self.target(z).unsqueeze(1))))
+
+def edge_scalars(layers: Sequence[EdgeScalars], gaussians: Tensor, z: Tensor, graph: AtomGraph) -> Tensor:
+    """Scalars of all edges for all layers at once [layers, N K, X]: what they are made of is the same for all."""
+    n = len(layers)
+    weight, bias = (torch.cat([getattr(layer.distance, name) for layer in layers]) for name in ("weight", "bias"))
+    pairs = pair_values(nn.functional.linear(gaussians, weight, bias), graph)
+    tables = [layer.source.weight for layer in layers] + [layer.target.weight for layer in layers]
+    source, target = nn.functional.embedding(z, torch.cat(tables, dim=1)).chunk(2, dim=-1)
+    first = silu(pairs + neighbor_values(source, graph) + target.unsqueeze(1)).view(-1, n, len(bias) // n)
+    weight, bias = (torch.stack([getattr(layer.mix, name) for layer in layers]) for name in ("weight", "bias"))
+    return silu(torch.baddbmm(bias.unsqueeze(1), first.transpose(0, 1), weight.mT))
 
 
 class SphereGrid(nn.Module):
@@ -155,7 +183,7 @@ class SphereGrid(nn.Module):
 
 
 class GridStep(nn.Module):
-    """A network applied to every direction: of an atom's function x and its message m [N, (lmax+1)², C], a new function.
+    """A network applied to every direction: of an atom's function x [B, N, C] and its message [N, B, C], a new function.
 
     The first layer acts before the grid and the last behind it: both are linear, and there are fewer coefficients than points.
     """
@@ -167,14 +195,22 @@ class GridStep(nn.Module):
         self.linear3 = nn.Linear(hidden, channels, bias)
 
     def forward(self, x: Tensor, message: Tensor, grid: SphereGrid) -> Tensor:
-        g = grid.values(nn.functional.linear(torch.cat([x, message], dim=-1), self.linear1.weight))
-        g = silu(g if self.linear1.bias is None else g + self.linear1.bias)
-        g = nn.functional.linear(grid.coefficients(silu(self.linear2(g))), self.linear3.weight)
-        return g if self.linear3.bias is None else g + grid.unit.value * self.linear3.bias
+        both = torch.cat([x, message.transpose(0, 1)], dim=-1)
+        first = with_constant(nn.functional.linear(both, self.linear1.weight), self.linear1.bias)
+        g = silu(self.linear2(silu(grid.values(first.flatten(1)).view(grid.points, x.shape[1], -1))))
+        last = grid.coefficients(g.flatten(1)).view(*x.shape[:2], -1)
+        return with_constant(nn.functional.linear(last, self.linear3.weight), self.linear3.bias)
+
+
+def with_constant(x: Tensor, value: Tensor | None) -> Tensor:
+    """Functions x [B, N, C], which nobody else reads, plus the same number [C] in every direction, which l = 0 alone carries."""
+    if value is not None:
+        x[0].add_(value, alpha=math.sqrt(4 * math.pi))
+    return x
 
 
 class PointHead(nn.Module):
-    """A number for every direction: [N, S, C], the first layer already applied, -> [N, S]."""
+    """A number for every direction: [S, N, C], the first layer already applied, -> [S, N]."""
 
     def __init__(self, channels: int, hidden: int, bias: bool) -> None:
         super().__init__()
@@ -183,7 +219,7 @@ class PointHead(nn.Module):
         self.linear3 = nn.Linear(hidden, 1, bias)
 
     def forward(self, first: Tensor) -> Tensor:
-        return self.linear3(silu(self.linear2(silu(first + self.linear1.bias)))).squeeze(-1)
+        return self.linear3(silu(self.linear2(first))).squeeze(-1)
 
 
 class SphereReadout(nn.Module):
@@ -202,6 +238,7 @@ class SphereReadout(nn.Module):
         self.energy, self.force = PointHead(channels, hidden, bias), PointHead(channels, hidden, bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        both = torch.cat([self.energy.linear1.weight, self.force.linear1.weight])
-        energy, force = (self.harmonics.value @ nn.functional.linear(x, both)).chunk(2, dim=-1)
-        return self.energy(energy).mean(1), self.force(force) @ self.points.value / len(self.points.value)
+        weight, bias = (torch.cat([getattr(head.linear1, n) for head in (self.energy, self.force)]) for n in ("weight", "bias"))
+        first = with_constant(nn.functional.linear(x, weight), bias).flatten(1)
+        energy, force = silu(self.harmonics.value @ first).unflatten(1, (x.shape[1], -1)).chunk(2, dim=-1)
+        return self.energy(energy).mean(0), self.force(force).T @ self.points.value / len(self.points.value)

@@ -15,14 +15,16 @@ from torch import Tensor
 
 from grannfield.forcefield import ForceField, create, load, save
 from grannfield.graph import AtomGraph, pair_values, pair_vectors
-from grannfield.models.equiformer import AVERAGE_DEGREE, Attention, DegreeEmbedding
+from grannfield.models.equiformer import AVERAGE_DEGREE, DegreeEmbedding
 from grannfield.neighbors import neighbor_graph
+from grannfield.nn.equivariant_attention import Attention, Edges, RadialNet, hidden_layers, stacked
 from grannfield.nn.irreps import (
     Features,
     IrrepLinear,
     IrrepNorm,
     Irreps,
     couplings,
+    directions_of,
     parse_irreps,
     unit_harmonics,
     wigner_3j,
@@ -131,6 +133,12 @@ def inputs(field: ForceField, graph: AtomGraph) -> tuple[Tensor, Features, Tenso
     return field.rbf(distance / field.cutoff), y, pair_values(cosine_cutoff(distance, field.cutoff), graph)
 
 
+def on_slots(net: RadialNet, rbf: Tensor, graph: AtomGraph) -> Tensor:
+    """The last hidden layer of a radial network and a one at every slot, [N * K, width + 1]."""
+    hidden = hidden_layers([net], rbf)[0]
+    return pair_values(torch.nn.functional.pad(hidden, (0, 1), value=1.0), graph).flatten(0, 1)
+
+
 def randomised(field: ForceField) -> ForceField:
     with torch.no_grad():
         for p in field.parameters():
@@ -146,10 +154,14 @@ def test_attention_is_that_of_its_edges(degree: int, published: bool) -> None:
     rbf, y, fade = inputs(field, graph)
     layer = field.blocks[0].attention
     x = {d: torch.randn(len(graph.z), 2 * d + 1, n) for d, n in layer.node.items()}
-    given = (x, rbf, y, None if published else fade, graph)
+    edges = Edges.of(graph.edge_vectors(), field.degrees, graph, None if published else fade.flatten())
+    nothing = {d: torch.zeros_like(value) for d, value in x.items()}
     with torch.no_grad():
-        ours, direct = layer(*given), attention_by_edges(layer, *given)
+        ours = layer(x, on_slots(layer.radial, rbf, graph), edges, stacked([layer])[0], nothing)
+        direct = attention_by_edges(layer, x, rbf, y, None if published else fade, graph)
+        again = layer(x, on_slots(layer.radial, rbf, graph), edges, stacked([field.blocks[1].attention, layer])[1], ours)
     for d in x:
+        torch.testing.assert_close(again[d], 2 * ours[d])
         torch.testing.assert_close(ours[d], direct[d], rtol=0, atol=1e-12 * float(direct[d].abs().max()))
         assert direct[d].abs().max() > 1e-3
 
@@ -166,8 +178,9 @@ def test_degree_embedding_is_that_of_its_edges(degree: int) -> None:
     factors = pair_values(layer.radial.net(rbf) + layer.radial.offset, graph)[centre, slot]
     edge_y = {d: value[centre, slot] for d, value in y.items()}
     message = layer.project(coupled_by_e3nn(constant, edge_y, factors, layer.node, layer.node))
-    for weight in (fade, graph.mask.to(fade.dtype)):
-        ours = layer(rbf, y, weight, graph)
+    for weight, given in ((fade, fade.flatten()), (graph.mask.to(fade.dtype), None)):
+        edges = Edges.of(graph.edge_vectors(), field.degrees, graph, given)
+        ours = layer(on_slots(layer.radial, rbf, graph), edges, torch.zeros(len(graph.z), layer.node[0]))
         for d, m in message.items():
             direct = torch.zeros_like(ours[d]).index_add(0, centre, m * weight[centre, slot].view(-1, 1, 1))
             torch.testing.assert_close(ours[d], direct / AVERAGE_DEGREE**0.5, rtol=0, atol=1e-12)
@@ -215,6 +228,44 @@ def test_norm_divides_by_the_root_of_the_mean_square() -> None:
     torch.testing.assert_close(norm(x)[0], expected)
     vectors = x[1] / (x[1].square().sum(1).mean(1) / 3 + 1e-5).sqrt().view(-1, 1, 1) * torch.tensor([4.0, 5])
     torch.testing.assert_close(norm(x)[1], vectors)
+
+
+def test_norm_and_directions_have_the_slopes_of_their_second_order() -> None:
+    """Written out by hand, for training to derive them once more."""
+    norm, x = IrrepNorm({0: 3, 1: 2}), torch.randn(4, 3, 2, requires_grad=True)
+    scaled = lambda v: norm({1: v}, scale=1.7)[1]  # noqa: E731
+    torch.testing.assert_close(scaled(x), 1.7 * norm({1: x})[1], rtol=1e-4, atol=0)
+    for function, given in ((scaled, x), (directions_of, torch.randn(5, 3, requires_grad=True))):
+        assert torch.autograd.gradcheck(function, given) and torch.autograd.gradgradcheck(function, given)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.7])
+def test_linear_adds_to_what_is_given(scale: float) -> None:
+    for bias in (True, False):
+        linear = IrrepLinear({0: 5, 1: 4}, {0: 6, 1: 3, 2: 2}, bias=bias)
+        x, onto = ({d: torch.randn(7, 2 * d + 1, n) for d, n in irreps.items()} for irreps in ({0: 5, 1: 4}, {0: 6, 1: 3, 2: 2}))
+        plain, mixed, added = linear({0: scale * x[0], 1: x[1]}), linear(x, scale=scale), linear(x, onto, scale)
+        for d in onto:
+            torch.testing.assert_close(mixed[d], plain[d])
+            torch.testing.assert_close(added[d], onto[d] + plain[d])
+        assert set(linear(x, {0: onto[0]})) == {0} and set(linear({0: x[0]})) == {0, 2}
+
+
+def test_energy_and_force_loss_have_the_slopes_of_their_weights() -> None:
+    """The second derivative that training takes goes through every step written out by hand."""
+    field, graph = randomised(small("equiformer", **DEGREE_2)), neighbor_graph(*atoms(3, apart=1.0), CUTOFF)
+    names = ["blocks.0.attention.logit", "blocks.0.attention.radial.offset", "blocks.0.attention.source.weights.1", "rbf.mean"]
+    loss = lambda create: field.predict(graph, create_graph=create).forces.square().sum()  # noqa: E731
+    chosen = [dict(field.named_parameters())[name] for name in names]
+    for p, slope in zip(chosen, torch.autograd.grad(loss(True), chosen), strict=True):
+        way, h, at = torch.randn_like(p), 1e-5, []
+        for sign in (1, -1):
+            with torch.no_grad():
+                p.add_(way, alpha=sign * h)
+            at.append(float(loss(False).detach()))
+            with torch.no_grad():
+                p.sub_(way, alpha=sign * h)
+        assert (at[0] - at[1]) / (2 * h) == pytest.approx(float((slope * way).sum()), rel=1e-5)
 
 
 @pytest.mark.parametrize("text", ["8x0e+4x1o", "8x0e+4x0e", "8x0", "", "0x0e"])

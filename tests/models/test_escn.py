@@ -117,7 +117,7 @@ def test_forces_do_not_change_from_call_to_call_but_published_ones_do() -> None:
 def test_rolls_by_a_step_of_the_message_grid_change_nothing(published: bool, mmax: int, longitudes: int) -> None:
     field, graph = small(mmax=mmax, as_published=published), crystal()
     start = turned(field, graph, 0.0)
-    assert field.message.grid.points == 8 * longitudes
+    assert field.message.activation.points == 8 * longitudes
     assert change(turned(field, graph, 2 * math.pi / longitudes), start) < 1e-11
     assert change(turned(field, graph, math.pi / longitudes), start) > 1e-11
 
@@ -150,10 +150,10 @@ def test_rotations_are_respected_better_than_published() -> None:
     assert error() < 0.5 * min(error(atom_longitudes=9), error(message_longitudes=5), error(as_published=True))
 
 
-def test_atoms_in_parts_are_atoms_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edges_in_parts_are_edges_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     field, graph = small(), crystal()
     whole = field.predict(graph).forces
-    monkeypatch.setitem(spherical.BUFFER, "cpu", 2 * graph.mask.shape[1] * field.message.grid.points * 6)
+    monkeypatch.setitem(spherical.BUFFER, "cpu", 2 * graph.mask.shape[1] * field.message.activation.points * 6)
     parts = field.predict(graph).forces
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-11 * float(whole.abs().max()))
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from grannfield.forcefield import ForceField
 from grannfield.graph import AtomGraph, collate
 from grannfield.neighbors import neighbor_graph
-from grannfield.rivals import RIVALS, evaluation, periodic_triplets
+from grannfield.speed.rivals import RIVALS, evaluation, periodic_triplets
 from tests.models.small import CUTOFF, SKEWED, WIDE, atoms, small
 
 
