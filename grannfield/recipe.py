@@ -24,6 +24,9 @@ class Recipe:
 
     name: str = "default"
     batch_size: int = 2
+    """Frames differentiated at once."""
+    accumulate: int = 1
+    """Batches whose gradients are added before the weights move."""
     learning_rate: float = 1e-3
     weight_decay: float = 1e-6
     factor: float = 0.8
@@ -36,6 +39,15 @@ class Recipe:
     """EMA decay min(ema, (1+n)/(10+n)) after n steps; otherwise `ema` from the first step."""
     validate_every_epoch: bool = False
     """Otherwise a validation every max(1 s, budget/20)."""
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.accumulate < 1:
+            raise ValueError(f"a step of {self.accumulate} batches of {self.batch_size} frames has nothing to learn from")
+
+    @property
+    def step_size(self) -> int:
+        """Frames of one step of the optimiser."""
+        return self.batch_size * self.accumulate
 
     def decay(self, step: int) -> float:
         """EMA decay after `step` steps.
@@ -66,14 +78,14 @@ def evaluate(field: ForceField, graphs: GraphSet, batch_size: int = 8) -> dict[s
     """Loss, energy MAE (eV/atom), force MAE (eV/Å) and force R² over a set of frames."""
     energy, forces = [], []
     for start in range(0, len(graphs), batch_size):
-        prediction = field.predict(graphs.batch(slice(start, start + batch_size)))
-        energy.append(prediction.energy)
-        forces.append(prediction.forces.double().view(-1, *graphs.forces.shape[1:]))
+        prediction = field.predict(graphs.batch(slice(start, start + batch_size)).to(field.scale.scale.device))
+        energy.append(prediction.energy.to(graphs.energy.device))
+        forces.append(prediction.forces.to(graphs.energy.device).double().view(-1, *graphs.forces.shape[1:]))
     predicted, pushed = torch.cat(energy), torch.cat(forces)
     residual = (pushed - graphs.forces).square().sum()
     total = (graphs.forces - graphs.forces.mean()).square().sum()
     return {
-        "loss": float(loss_of(predicted, pushed, graphs.energy, graphs.forces, field.scale.scale)),
+        "loss": float(loss_of(predicted, pushed, graphs.energy, graphs.forces, field.scale.scale.to(predicted.device))),
         "energy_mae": float((predicted - graphs.energy).abs().mean()) / len(graphs.z),
         "force_mae": float((pushed - graphs.forces).abs().mean()),
         "force_r2": float(1 - residual / total),

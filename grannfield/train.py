@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import time
@@ -14,16 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from grannfield import forcefield, provenance
+from grannfield.compiled import Mode
 from grannfield.data.dataset import FrameSet
-from grannfield.files import FolderBusy, locked, write_atomically
+from grannfield.files import write_atomically
 from grannfield.forcefield import ForceField
 from grannfield.graphset import GraphSet
+from grannfield.learning import Descent, Losses, TrainingStep
 from grannfield.memory import keep_freed_memory
 from grannfield.progress import progress
-from grannfield.recipe import FORCE_WEIGHT, RECIPES, Recipe, TrainingError, evaluate, loss_of
+from grannfield.recipe import FORCE_WEIGHT, RECIPES, Recipe, TrainingError, evaluate
+from grannfield.train_folder import as_csv, claim, held, identity_of, read_state
 
 
 def fit(
@@ -38,13 +38,15 @@ def fit(
     device: str = "cpu",
     source: dict[str, Any] | None = None,
     max_steps: int | None = None,
+    compiling: Mode = "auto",
 ) -> Path:
     """Train `field` for `budget_s` seconds in all and return the checkpoint with the lowest validation loss.
 
     `folder` receives best.safetensors, curve.csv, train.json and last.safetensors, from which the next call with the same
     arguments goes on, with the same batches; a larger budget continues a finished training. The clock counts training and
-    validation, not the preparation of the data. `source` is kept in the checkpoint (data, split). TrainingError when the
-    folder belongs to another training or another process, or the loss becomes NaN.
+    validation, not the preparation of the data. `source` is kept in the checkpoint (data, split); `compiling` is the mode of
+    `grannfield.compiled` for the step. TrainingError when the folder belongs to another training or another process, or the
+    loss becomes NaN.
     """
     if not budget_s > 0 or (max_steps is not None and max_steps < 1):
         raise TrainingError(f"a budget of {budget_s:g} s and {max_steps} steps leaves nothing to train for")
@@ -53,9 +55,9 @@ def fit(
     keep_freed_memory()
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _held(folder):
-        identity = _identity(field, train, validation, recipe, seed)
-        _claim(folder, identity)
+    with held(folder):
+        identity = identity_of(field, train, validation, recipe, seed)
+        claim(folder, identity)
         if not (folder / "last.safetensors").exists():
             field.scale.fit(train.z, train.energy, train.forces)
             field.elements = tuple(int(a) for a in np.unique(train.z))
@@ -64,26 +66,17 @@ def fit(
         trainer.resume()
         if not (trainer.finished(max_steps) and trainer.validated_here):
             known, unseen = (
-                GraphSet.build(s.z, s.pos, s.cell, field.cutoff, s.energy, s.forces).to(device) for s in (train, validation)
+                GraphSet.build(s.z, s.pos, s.cell, field.cutoff, s.energy, s.forces).near(device) for s in (train, validation)
             )
             try:
-                trainer.run(known, unseen, max_steps)
+                trainer.run(TrainingStep(trainer.descent, known, recipe, mode=compiling), unseen, max_steps)
             except KeyboardInterrupt:
                 if trainer.whole:
+                    trainer.read_losses()
                     trainer.keep()
                 raise
         trainer.state_totals()
     return folder / "best.safetensors"
-
-
-@contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """The folder for this process alone; TrainingError when another one trains in it."""
-    try:
-        with locked(folder):
-            yield
-    except FolderBusy as problem:
-        raise TrainingError(str(problem)) from problem
 
 
 class _Trainer:
@@ -94,11 +87,8 @@ class _Trainer:
     ) -> None:
         self.field, self.folder, self.recipe, self.seed, self.source = field, folder, recipe, seed, source
         self.n_train, self.budget_s = n_train, budget_s
-        self.weights = {name: p for name, p in field.named_parameters() if p.requires_grad}
-        self.ema = {name: p.detach().clone() for name, p in self.weights.items()}
-        self.optimizer = torch.optim.Adam(
-            self.weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, amsgrad=True
-        )
+        self.descent = Descent(field, recipe)
+        self.losses = Losses(self.descent.device, self._complaint)
         self.step, self.seconds, self.validated_at, self.best, self.since_best = 0, 0.0, 0.0, math.inf, 0
         self.plateau = math.inf
         self.curve: list[dict[str, float]] = []
@@ -109,12 +99,12 @@ class _Trainer:
     @property
     def samples(self) -> int:
         """Frames seen, with repetition; a set smaller than the batch is taken whole at every step."""
-        return self.step * min(self.recipe.batch_size, self.n_train)
+        return self.step * min(self.recipe.step_size, self.n_train)
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches in one permutation of the training frames."""
-        return max(1, self.n_train // self.recipe.batch_size)
+        """Full steps in one permutation of the training frames."""
+        return max(1, self.n_train // self.recipe.step_size)
 
     @property
     def validated_step(self) -> int:
@@ -127,21 +117,20 @@ class _Trainer:
 
     def finished(self, max_steps: int | None) -> bool:
         """Whether the budget is spent, or the learning rate has reached its floor under the paper's rule."""
-        floor = self.recipe.name == "paper" and self.optimizer.param_groups[0]["lr"] <= self.recipe.smallest_learning_rate
+        floor = self.recipe.name == "paper" and self.descent.learning_rate <= self.recipe.smallest_learning_rate
         return self.seconds >= self.budget_s or floor or (max_steps is not None and self.step >= max_steps)
 
-    def run(self, train: GraphSet, validation: GraphSet, max_steps: int | None) -> None:
+    def run(self, advance: TrainingStep, validation: GraphSet, max_steps: int | None) -> None:
         start = time.monotonic() - self.seconds
         between = max(1.0, self.budget_s / 20)
         with progress(self.budget_s, f"training {self.field.name}", "s") as bar:
             bar.update(self.seconds)
             while not (self.finished(max_steps) and self.validated_here):
                 if not self.finished(max_steps):
-                    loss = self._step(train)
+                    self._step(advance)
                     now = time.monotonic() - start
                     bar.update(now - self.seconds)
                     self.seconds = now
-                    self.running.append(loss)
                 if self._due(between) or self.finished(max_steps):
                     self._validate(validation)
                     self.seconds = self.validated_at = time.monotonic() - start
@@ -154,35 +143,37 @@ class _Trainer:
             return self.step // self.steps_per_epoch > self.validated_step // self.steps_per_epoch
         return self.seconds - self.validated_at >= between
 
-    def _step(self, train: GraphSet) -> float:
-        graph = train.batch(self._frames(self.step))
-        self.field.train()
-        # Dropout and random edge frames depend on seed and step alone: a resumed training repeats them.
-        torch.manual_seed(int(np.random.SeedSequence(self.seed, spawn_key=(1, self.step)).generate_state(1)[0]))
-        prediction = self.field.predict(graph, create_graph=True)
-        loss = loss_of(prediction.energy, prediction.forces, graph.energy, graph.forces, self.field.scale.scale)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss of {self.field.name} is {value} at step {self.step}; the last good state is in {self.folder}: "
-                "lower the learning rate, or look for wrong labels"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        with self._indivisible(), torch.no_grad():
-            self.optimizer.step()
+    def _step(self, advance: TrainingStep) -> None:
+        seed = int(np.random.SeedSequence(self.seed, spawn_key=(1, self.step)).generate_state(1)[0])
+        decay = self.recipe.decay(self.step + 1)
+        self.running += advance(self.step, self._frames(self.step), seed, decay, self.losses, self._counted)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """The weights move by one step, and the count with them."""
+        with self._indivisible():
+            yield
             self.step += 1
-            torch._foreach_lerp_(list(self.ema.values()), list(self.weights.values()), 1 - self.recipe.decay(self.step))
-        return value
+
+    def _complaint(self, loss: float, step: int) -> str:
+        return (
+            f"the loss of {self.field.name} is {loss} at step {step}; the last good state is in {self.folder}: "
+            "lower the learning rate, or look for wrong labels"
+        )
+
+    def read_losses(self) -> None:
+        """Wait for the losses of all steps; TrainingError when one is not a number."""
+        self.running += self.losses.all()
 
     def _frames(self, step: int) -> np.ndarray:
         """Frames of a step: each epoch is a permutation that depends on the seed and the epoch alone."""
         epoch, position = divmod(step, self.steps_per_epoch)
         order = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(epoch,))).permutation(self.n_train)
-        return order[position * self.recipe.batch_size : (position + 1) * self.recipe.batch_size]
+        return order[position * self.recipe.step_size : (position + 1) * self.recipe.step_size]
 
     def _validate(self, validation: GraphSet) -> None:
-        with self._averaged():
+        self.read_losses()
+        with self.descent.averaged(self._indivisible):
             errors = evaluate(self.field, validation)
         if not math.isfinite(errors["loss"]):
             raise TrainingError(
@@ -195,28 +186,26 @@ class _Trainer:
     def _record(self, errors: dict[str, float]) -> None:
         """Learning rate, learning curve and, after an improvement, the checkpoint."""
         improved = errors["loss"] < self.best
-        lr = self.optimizer.param_groups[0]["lr"]
+        lr = self.descent.learning_rate
         if errors["loss"] < self.plateau * (1 - 1e-4):
             self.plateau, self.since_best = errors["loss"], 0
         else:
             self.since_best += 1
         if self.since_best > self.recipe.patience:
             self.since_best = 0
-            for group in self.optimizer.param_groups:
-                group["lr"] = max(lr * self.recipe.factor, self.recipe.smallest_learning_rate)
+            self.descent.learning_rate = max(lr * self.recipe.factor, self.recipe.smallest_learning_rate)
         row = {"step": self.step, "samples": self.samples, "epochs": round(self.samples / self.n_train, 4)}
         row |= {"seconds": round(self.seconds, 2), "learning_rate": lr, "train_loss": float(np.mean(self.running or [math.nan]))}
         self.curve.append({**row, **{f"{'validation_' if key == 'loss' else ''}{key}": value for key, value in errors.items()}})
         self.running = []
         if improved:
             self.best = errors["loss"]
-            with self._averaged():
+            with self.descent.averaged(self._indivisible):
                 self.field.provenance = self._story(errors)
                 forcefield.save(self.field, self.folder / "best.safetensors")
 
     def _story(self, errors: dict[str, float]) -> dict[str, Any]:
         """What a checkpoint says about how it came to be."""
-        device = next(iter(self.weights.values())).device.type
         return {
             **self.source,
             "recipe": asdict(self.recipe),
@@ -231,22 +220,8 @@ class _Trainer:
             "scale_eV_per_A": float(self.field.scale.scale),
             "loss": f"(dE/eV)^2 + {FORCE_WEIGHT:g} (dF/(eV/A))^2, both over scale^2",
             "validation": errors,
-            **provenance.stamp(device),
+            **provenance.stamp(self.descent.device.type, self.field.precision),
         }
-
-    @contextmanager
-    def _averaged(self) -> Iterator[None]:
-        """The field with its EMA weights, in eval mode."""
-        raw = {name: p.detach().clone() for name, p in self.weights.items()}
-        with self._indivisible(), torch.no_grad():
-            torch._foreach_copy_(list(self.weights.values()), list(self.ema.values()))
-        self.field.eval()
-        try:
-            yield
-        finally:
-            with self._indivisible(), torch.no_grad():
-                torch._foreach_copy_(list(self.weights.values()), list(raw.values()))
-            self.field.train()
 
     @contextmanager
     def _indivisible(self) -> Iterator[None]:
@@ -259,11 +234,6 @@ class _Trainer:
         """Write everything needed to go on, and the learning curve."""
         from safetensors.torch import save
 
-        tensors = {f"field.{key}": value for key, value in self.field.state_dict().items()}
-        tensors |= {f"ema.{key}": value for key, value in self.ema.items()}
-        for name, p in self.weights.items():
-            for key, value in self.optimizer.state.get(p, {}).items():
-                tensors[f"adam.{name}.{key}"] = torch.as_tensor(value)
         numbers = {
             "step": self.step,
             "seconds": self.seconds,
@@ -271,13 +241,13 @@ class _Trainer:
             "best": self.best,
             "plateau": self.plateau,
             "since_best": self.since_best,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": self.descent.learning_rate,
             "elements": self.field.elements,
             "curve": self.curve,
         }
-        packed = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+        packed = {key: value.detach().cpu().contiguous() for key, value in self.descent.tensors().items()}
         write_atomically(self.folder / "last.safetensors", save(packed, metadata={"training": json.dumps(numbers)}))
-        write_atomically(self.folder / "curve.csv", _csv(self.curve))
+        write_atomically(self.folder / "curve.csv", as_csv(self.curve))
         write_atomically(
             self.folder / "train.json", json.dumps({"best_loss": self.best if self.curve else None, **self._story({})}, indent=1)
         )
@@ -308,60 +278,11 @@ class _Trainer:
         path = self.folder / "last.safetensors"
         if not path.exists():
             return
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                numbers = json.loads(file.metadata()["training"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, TypeError, KeyError, json.JSONDecodeError) as problem:
-            raise TrainingError(f"{path} cannot be read ({problem}); delete {self.folder} to start again") from problem
+        numbers, tensors = read_state(path)
         if numbers["curve"] and not (self.folder / "best.safetensors").exists():
             raise TrainingError(f"{self.folder} has lost its best.safetensors; delete the folder to start again")
-        self.field.load_state_dict({key[6:]: value for key, value in tensors.items() if key.startswith("field.")})
-        device = next(iter(self.weights.values())).device
-        self.ema = {name: tensors[f"ema.{name}"].to(device) for name in self.ema}
-        for name, p in self.weights.items():
-            prefix = f"adam.{name}."
-            state = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-            self.optimizer.state[p] = {k: v if k == "step" else v.to(device) for k, v in state.items()}
+        self.descent.restore(tensors)
         self.field.elements = tuple(numbers["elements"])
-        for group in self.optimizer.param_groups:
-            group["lr"] = numbers["learning_rate"]
+        self.descent.learning_rate = numbers["learning_rate"]
         for key in ("step", "seconds", "validated_at", "best", "plateau", "since_best", "curve"):
             setattr(self, key, numbers[key])
-
-
-def _identity(field: ForceField, train: FrameSet, validation: FrameSet, recipe: Recipe, seed: int) -> dict[str, Any]:
-    return {
-        "model": field.name,
-        "settings": field.settings,
-        "recipe": asdict(recipe),
-        "seed": seed,
-        "train": train.sha256,
-        "validation": validation.sha256,
-    }
-
-
-def _claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Mark the folder as belonging to this training; TrainingError, saying what differs, when it belongs to another."""
-    path = folder / "identity.json"
-    new = json.loads(json.dumps(identity))
-    if path.exists():
-        old = json.loads(path.read_text())
-        differing = [key for key in new if old.get(key) != new[key]]
-        if differing:
-            raise TrainingError(
-                f"{folder} holds a training with another {', '.join(differing)}; choose another --out, or --restart to discard it"
-            )
-    write_atomically(path, json.dumps(new, indent=1))
-
-
-def _csv(rows: list[dict[str, float]]) -> str:
-    if not rows:
-        return ""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: f"{v:.6g}" if isinstance(v, float) else v for k, v in row.items()} for row in rows)
-    return text.getvalue()

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from grannfield import forcefield
+from grannfield import compiled, forcefield
 from grannfield import train as module
 from grannfield.data.dataset import FrameSet
 from grannfield.forcefield import ForceField, create, load, to_precision
@@ -213,7 +213,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(
     nothing_kept = isinstance(interruption, Killed) and not recipe.validate_every_epoch
     for steps, seed in ((5, 0), (6, 0 if nothing_kept else 1)):
         with monkeypatch.context() as patch:
-            patch.setattr(module, "loss_of", stop_at(steps, loss_of, interruption))
+            patch.setattr(compiled, "loss_of", stop_at(steps, loss_of, interruption))
             with pytest.raises(type(interruption)):
                 fit(tiny(seed), TRAIN, VALIDATION, parts, budget_s=HOUR, recipe=recipe, max_steps=13, seed=4)
         assert (parts / "last.safetensors").exists() != nothing_kept
