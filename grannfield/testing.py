@@ -83,6 +83,12 @@ WAITING = {
 """ATen operations whose result decides what the host does next."""
 
 
+def operation(func: Any) -> str:
+    """Name of an ATen operation, whether or not in place."""
+    name: str = func._schema.name.split("::")[-1]
+    return name.rstrip("_") if name.endswith("_") else name
+
+
 class _Operations(TorchDispatchMode):
     """Counts what is dispatched below autograd, backward passes included."""
 
@@ -92,8 +98,7 @@ class _Operations(TorchDispatchMode):
         self.syncs = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        base = func._schema.name.split("::")[-1]
-        base = base.rstrip("_") if base.endswith("_") else base
+        base = operation(func)
         by_mask = base in ("index", "index_put") and any(
             torch.is_tensor(x) and x.dtype in (torch.bool, torch.uint8) for x in (args[1] or [])
         )

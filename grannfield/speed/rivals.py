@@ -1,7 +1,7 @@
 """The same mathematics by other hands, with the same weights: what our speed is measured against.
 
 PyTorch Geometric's SchNet, DimeNet (one einsum over every triplet) and DimeNet++ on edges from vesin, forces by autograd of
-positions; and ASE's Nosé-Hoover loop over our own calculator.
+positions.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ def evaluation(model: nn.Module, cutoff: float) -> Evaluation:
     import vesin
 
     search = vesin.NeighborList(cutoff=cutoff, full_list=True)
-    dtype = next(model.parameters()).dtype
+    weight = next(model.parameters())
 
     def evaluate(z: np.ndarray, pos: np.ndarray, cell: np.ndarray) -> tuple[float, np.ndarray]:
         i, j, shift = search.compute(pos, cell, True, "ijS")
-        where = torch.from_numpy(pos).to(dtype).requires_grad_()
-        centre, neighbor = (torch.from_numpy(x.astype(np.int64)) for x in (i, j))
-        across = torch.from_numpy(shift.astype(float) @ cell).to(dtype)
-        energy = model(torch.from_numpy(z), where, neighbor, centre, across)
+        where = torch.from_numpy(pos).to(weight).requires_grad_()
+        number, centre, neighbor = (torch.from_numpy(x.astype(np.int64)).to(weight.device) for x in (z, i, j))
+        across = torch.from_numpy(shift.astype(float) @ cell).to(weight)
+        energy = model(number, where, neighbor, centre, across)
         (slope,) = torch.autograd.grad(energy, where)
-        return float(energy.detach()), -slope.double().numpy()
+        return float(energy.detach()), -slope.double().cpu().numpy()
 
     return evaluate
 
@@ -50,11 +50,12 @@ class PyGSchNet(nn.Module):
         from torch_geometric.nn.models import SchNet
         from torch_geometric.nn.models.schnet import ShiftedSoftplus
 
-        s = field.settings
+        s, ours = field.settings, dict(field.named_modules())
+        basis: Any = ours["rbf"]
         sizes = (s["hidden_channels"], s["num_filters"], s["num_interactions"], s["num_gaussians"], s["cutoff"])
-        self.model: Any = SchNet(*sizes, interaction_graph=self._given).to(field.dtype)
+        self.model: Any = SchNet(*sizes, interaction_graph=self._given)
+        self.model.to(device=basis.centers.device, dtype=field.dtype)
         self.edges: tuple[Tensor, Tensor] | None = None
-        ours = dict(field.named_modules())
         pairs = [(self.model.embedding, ours["embedding"]), (self.model.lin1, ours["head0"]), (self.model.lin2, ours["head1"])]
         for n, block in enumerate(self.model.interactions):
             layers = (block.mlp[0], block.mlp[2], block.conv.lin1, block.conv.lin2, block.lin)
@@ -62,7 +63,6 @@ class PyGSchNet(nn.Module):
             pairs += zip(layers, (ours[f"interactions.{n}.{key}"] for key in names), strict=True)
         for to, source in pairs:
             to.load_state_dict(source.state_dict())
-        basis: Any = ours["rbf"]
         self.model.distance_expansion.offset = basis.centers
         self.model.distance_expansion.coeff = float(basis.coeff)
         for module in self.model.modules():
@@ -74,8 +74,12 @@ class PyGSchNet(nn.Module):
         return self.edges
 
     def forward(self, z: Tensor, pos: Tensor, j: Tensor, i: Tensor, across: Tensor) -> Tensor:
+        return self.energies(z, pos, j, i, across, torch.zeros_like(z)).squeeze()
+
+    def energies(self, z: Tensor, pos: Tensor, j: Tensor, i: Tensor, across: Tensor, batch: Tensor) -> Tensor:
+        """[B] of several structures whose edges are numbered through; batch [N] is the structure of each atom."""
         self.edges = torch.stack([j, i]), (pos[j] + across - pos[i]).norm(dim=1)
-        return self.model(z, pos, torch.zeros_like(z)).squeeze()
+        return self.model(z, pos, batch).squeeze(1)
 
 
 class PyGDimeNet(nn.Module):
@@ -98,7 +102,7 @@ class PyGDimeNet(nn.Module):
         else:
             sizes = {key: s[key] for key in ("int_emb_size", "basis_emb_size", "out_emb_channels")}
             self.model = DimeNetPlusPlus(s["hidden_channels"], 1, **common, **sizes)
-        self.model.to(field.dtype)
+        self.model.to(next(field.parameters()))
         ours = {key.removeprefix("network."): p for key, p in field.state_dict().items() if key.startswith("network.")}
         self.model.load_state_dict({_theirs(key): value for key, value in ours.items() if not key.endswith("up.bias")})
 
@@ -122,8 +126,8 @@ def periodic_triplets(j: Tensor, i: Tensor, across: Tensor, n: int) -> tuple[Ten
     order = torch.argsort(i, stable=True)
     count = torch.bincount(i, minlength=n)
     start = count.cumsum(0) - count
-    ji = torch.arange(len(i)).repeat_interleave(count[j])
-    within = torch.arange(len(ji)) - (count[j].cumsum(0) - count[j]).repeat_interleave(count[j])
+    ji = torch.arange(len(i), device=i.device).repeat_interleave(count[j])
+    within = torch.arange(len(ji), device=i.device) - (count[j].cumsum(0) - count[j]).repeat_interleave(count[j])
     kj = order[start[j[ji]] + within]
     back = (j[kj] == i[ji]) & ((across[kj] + across[ji]).abs().amax(dim=1) < 1e-3)
     return kj[~back], ji[~back]
@@ -145,17 +149,3 @@ def _theirs(key: str) -> str:
 
 
 RIVALS: dict[str, Callable[[ForceField], nn.Module]] = {"schnet": PyGSchNet, "dimenet": PyGDimeNet, "dimenet_pp": PyGDimeNet}
-
-
-def ase_loop(field: ForceField, z: np.ndarray, pos: np.ndarray, cell: np.ndarray, temperature: float, timestep: float) -> Any:
-    """ASE's Nosé-Hoover chain over our calculator, ready to `run(n)` steps."""
-    from ase import Atoms
-    from ase import units as ase_units
-    from ase.md.nose_hoover_chain import NoseHooverChainNVT
-    from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
-
-    from grannfield.calculator import GraNNFieldCalculator
-
-    atoms = Atoms(numbers=z, positions=pos, cell=cell, pbc=True, calculator=GraNNFieldCalculator(field))
-    MaxwellBoltzmannDistribution(atoms, temperature_K=temperature, rng=np.random.default_rng(0))
-    return NoseHooverChainNVT(atoms, timestep * ase_units.fs, temperature_K=temperature, tdamp=100 * ase_units.fs)
