@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grannfield import provenance
-from grannfield.contract import alive, cutoff, dynamics, sameness, slopes, symmetry
+from grannfield.contract import alive, cutoff, dynamics, rounding, sameness, slopes, symmetry
 from grannfield.contract.alive import Case
 from grannfield.contract.opened import Opened, is_registered, open_calculator, open_file, open_name, reduced
 from grannfield.contract.samples import Samples
@@ -37,7 +37,7 @@ CHECKS: dict[str, Callable[[Case], list[Finding]]] = {
     "NVE drift": dynamics.nve,
 }
 """Every check but the first, which asks whether there is anything to measure."""
-CODE = ("nn", "contract", "md", "forcefield.py", "graph.py", "neighbors.py", "all_pairs.py", "units.py")
+CODE = ("nn", "contract", "md", "forcefield.py", "precision.py", "graph.py", "neighbors.py", "all_pairs.py", "units.py")
 SPOT = ", Table 1 size"
 """Added to the name of a check made at full size for a model that is otherwise measured at a reduced one."""
 
@@ -74,6 +74,18 @@ def check_model(spec: str, seed: int = 0) -> dict[str, Any]:
         return check_name(spec, seed)
     with undisturbed():
         return check_opened(open_file(spec, seed), seed)
+
+
+def check_precision(spec: str, precision: str, seed: int = 0, device: str = "cpu") -> dict[str, Any]:
+    """What a precision costs a model with weights of its own: a registered name with trained weights, a checkpoint, a class."""
+    started = time.monotonic()
+    with undisturbed(), progress(1, f"{spec} in {precision}", "checks") as bar:
+        opened = open_file(spec, seed)
+        assert opened.subject.field is not None
+        findings = rounding.rounding(opened.subject.field, precision, seed, device)
+        bar.update(1)
+    made = report(opened.subject.label, seed, findings, opened.about, time.monotonic() - started)
+    return made | {"provenance": provenance.stamp(device, precision)}
 
 
 def check_calculator(text: str, seed: int = 0) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 HELP = "measure what a model claims: symmetries, forces, extensivity, continuity, repeatability"
 DESCRIPTION = """Measure a force field against what it claims, on two small cells and in about a minute: rotation, reflection,
 translation, re-wrapping, permutation; forces and stress against finite differences; net force; supercells; jumps of the
-energy at the cut-off; batches, files and repeated calls; drift in NVE. The exit code is 0 when every claim holds, 1 when
-one does not, 2 for a mistake on the command line."""
+energy at the cut-off; batches, files and repeated calls; drift in NVE. With --precision instead what that precision costs: its
+errors of the forces against float64, and the energy it gains or loses in NVE beyond float64's. The exit code is 0 when every
+claim holds, 1 when one does not, 2 for a mistake on the command line."""
 EPILOG = """MODEL is one of
   schnet                 a registered model (see `grannfield models`), with seeded weights scaled to forces of 0.3-3 eV/A:
                          freshly made weights can be zero or almost linear, and would pass for nothing
@@ -24,6 +25,7 @@ EPILOG = """MODEL is one of
 examples:
   grannfield check schnet
   grannfield check reports/checkpoints/schnet --json schnet.json
+  grannfield check schnet --precision tf32      (a name stands for its trained weights here)
   grannfield check --calculator 'ase.calculators.lj:LennardJones(sigma=2.2, epsilon=0.1, rc=5.0, smooth=True)'
 """
 
@@ -37,6 +39,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of weights, displacements and rotations (default 0)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers to a file")
     parser.add_argument(
+        "--precision", metavar="P", help="float32, tf32 or float64: measure what it costs a trained model, and nothing else"
+    )
+    parser.add_argument("--device", default="cpu", help="with --precision: cpu (which emulates TF32) or cuda (default cpu)")
+    parser.add_argument(
         "--reports", type=Path, metavar="DIR", help="keep the numbers of registered models below this folder (`all`: reports)"
     )
 
@@ -45,6 +51,10 @@ def run(options: argparse.Namespace) -> int:
     """The exit code of one command line; ValueError or LookupError for one that makes no sense."""
     if bool(options.model) == bool(options.calculator):
         raise ValueError("name one thing to check: a MODEL or --calculator CALL; `grannfield check --help` lists what there is")
+    if options.precision:
+        return _precision(options)
+    if options.device != "cpu":
+        raise ValueError("--device is for --precision; what a model claims is measured on the CPU, in float32 and float64")
     if options.model == "all":
         return _all(options)
     from grannfield.contract.check import check_calculator, check_model
@@ -55,6 +65,30 @@ def run(options: argparse.Namespace) -> int:
     print(verdict(report))
     _keep(options, report)
     return 1 if report["failed"] else 0
+
+
+def _precision(options: argparse.Namespace) -> int:
+    """What a precision costs one model, or every registered one with weights."""
+    import torch
+
+    from grannfield.contract.check import check_precision
+    from grannfield.forcefield import registered
+    from grannfield.precision import checked
+    from grannfield.report.contract import write_contract
+
+    checked(options.precision)
+    if options.calculator or options.reports is not None:
+        raise ValueError("--precision is for a MODEL, and its numbers go to --json FILE")
+    if options.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {options.device}: torch {torch.__version__} sees no GPU here; use --device cpu")
+    made = {}
+    for spec in registered() if options.model == "all" else [options.model]:
+        made[spec] = check_precision(spec, options.precision, options.seed, options.device)
+        print(table(made[spec]))
+        print(verdict(made[spec]), flush=True)
+    if options.json is not None:
+        write_contract(options.json, options.model, made)
+    return 1 if any(report["failed"] for report in made.values()) else 0
 
 
 def table(report: dict[str, Any]) -> str:

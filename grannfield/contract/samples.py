@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from grannfield.data.structure import read_structure
+from grannfield.data.material import load_material, materials
+from grannfield.data.structure import Structure, read_structure
 from grannfield.units import symbol
 
 FOLDER = Path(__file__).parent
@@ -99,26 +100,42 @@ def samples(seed: int, elements: tuple[int, ...] | None = None) -> Samples:
     >>> samples(0, (3, 15, 16)).note
     'S in place of Ge'
     """
-    cells = (gamma(seed), skew())
+    cells, note = in_known_elements({"gamma": gamma(seed), "skew": skew()}, elements)
+    return Samples(cells["gamma"], cells["skew"], note)
+
+
+def in_known_elements(cells: dict[str, Sample], elements: tuple[int, ...] | None) -> tuple[dict[str, Sample], str]:
+    """The same cells in elements that a field knows, the nearest atomic numbers, and which element stands for which."""
     if elements is None:
-        return Samples(cells[0], cells[1])
+        return cells, ""
     known = np.array(elements)
-    others = {int(z): int(known[np.abs(known - z).argmin()]) for cell in cells for z in cell.z}
-    swapped = [replace(cell, z=np.array([others[int(z)] for z in cell.z])) for cell in cells]
-    note = ", ".join(f"{symbol(new)} in place of {symbol(old)}" for old, new in sorted(others.items()) if new != old)
-    return Samples(swapped[0], swapped[1], note)
+    others = {int(z): int(known[np.abs(known - z).argmin()]) for cell in cells.values() for z in cell.z}
+    swapped = {name: replace(cell, z=np.array([others[int(z)] for z in cell.z])) for name, cell in cells.items()}
+    return swapped, ", ".join(f"{symbol(new)} in place of {symbol(old)}" for old, new in sorted(others.items()) if new != old)
 
 
 def gamma(seed: int) -> Sample:
     """16 atoms of gamma-Li3PS4, away from equilibrium."""
-    ideal = read_structure(FOLDER / "gamma-Li3PS4.toml")
-    rattle = np.random.default_rng(seed).normal(scale=RATTLE, size=ideal.pos.shape)
-    return Sample(ideal.z, ideal.pos + rattle, ideal.cell)
+    ideal = relaxed_gamma()
+    return ideal.displaced(np.random.default_rng(seed).normal(scale=RATTLE, size=ideal.pos.shape))
+
+
+def relaxed_gamma() -> Sample:
+    """16 atoms of gamma-Li3PS4 at rest."""
+    return _sample(read_structure(FOLDER / "gamma-Li3PS4.toml"))
 
 
 def skew() -> Sample:
     """5 atoms of LiGePS2 in a skewed cell."""
-    structure = read_structure(FOLDER / "skew-LiGePS2.toml")
+    return _sample(read_structure(FOLDER / "skew-LiGePS2.toml"))
+
+
+def materials_at_rest() -> dict[str, Sample]:
+    """The crystals of all materials, by formula."""
+    return {name: _sample(load_material(name).structure) for name in materials()}
+
+
+def _sample(structure: Structure) -> Sample:
     return Sample(structure.z, structure.pos, structure.cell)
 
 
