@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from grannfield.analysis.uncertainty import Estimate
 from grannfield.data.material import Material, load_material, materials
 from grannfield.forcefield import UnsupportedElement, registered
 from grannfield.harness import Bench, Predictions, ReferenceData, Subject
+from grannfield.motion import distinct
 from grannfield.plugin import ModelNotFound, Named, find
+from grannfield.precision import labelled
 from grannfield.presets import OPTIONS, PRESETS
 from grannfield.report.tables import leaderboard, ranked, short, write_reports
 from grannfield.runs import ScoredRun
@@ -74,6 +77,8 @@ def _session(config: pytest.Config) -> Session:
     try:
         chosen = [load_material(name) for name in _list(option("--material")) or materials()]
         models = [find(spec, reports / "checkpoints") for spec in _models(option("--model"), reports)]
+        if precision := option("--precision"):  # beside the results in the weights' own precision, not instead of them
+            models = [replace(m, label=f"{m.label} {labelled(precision, device)}") for m in models]
     except (LookupError, ValueError, FileNotFoundError) as problem:
         raise pytest.UsageError(str(problem.args[0])) from problem
     twice = {m.label for m in models if [n.label for n in models].count(m.label) > 1}
@@ -93,7 +98,7 @@ def _session(config: pytest.Config) -> Session:
     }
     bench = Bench(preset, option("--seed"), device, reports / "store")
     config.stash[SESSION] = Session(
-        reports, bench, models, chosen, option("--reference"), option("--split"), option("--gate"), protocol
+        reports, bench, models, chosen, option("--reference"), option("--split"), option("--gate"), protocol, precision
     )
     return config.stash[SESSION]
 
@@ -171,31 +176,43 @@ def data(material: Material, session: Session) -> ReferenceData:
 
 
 @pytest.fixture
+def behind() -> dict[str, Any]:
+    """Where what a test uses was made, which need not be the machine that scores it."""
+    return {}
+
+
+@pytest.fixture
 def predictions(
-    subject: Callable[[], Subject], data: ReferenceData, session: Session, shown: Any
+    subject: Callable[[], Subject], data: ReferenceData, session: Session, shown: Any, behind: dict[str, Any]
 ) -> Callable[[str], Predictions]:
     """Energies and forces on the test frames of a split column, computed when called."""
 
     def make(column: Any) -> Predictions:
         with shown():
-            return session.bench.predictions(subject(), data, column)
+            found = session.bench.predictions(subject(), data, column)
+        behind["predictions_made_on"] = [found.made_on]
+        return found
 
     return make
 
 
 @pytest.fixture
-def runs(subject: Callable[[], Subject], data: ReferenceData, session: Session, shown: Any) -> Callable[[], list[ScoredRun]]:
+def runs(
+    subject: Callable[[], Subject], data: ReferenceData, session: Session, shown: Any, behind: dict[str, Any]
+) -> Callable[[], list[ScoredRun]]:
     """The MD runs of the model in the material, made when called."""
 
     def make() -> list[ScoredRun]:
         with shown():
-            return session.bench.runs(subject(), data)
+            found = session.bench.runs(subject(), data)
+        behind["runs_made_on"] = distinct([stamp for run in found for stamp in run.made_on])
+        return found
 
     return make
 
 
 @pytest.fixture
-def score(request: pytest.FixtureRequest, named: Named, session: Session) -> Callable[..., Score]:
+def score(request: pytest.FixtureRequest, named: Named, session: Session, behind: dict[str, Any]) -> Callable[..., Score]:
     """Record a number: score(metric, Estimate, factor=1.0, verdict="", ok=True, on="", **parts)."""
     where: Material | None = request.getfixturevalue("material") if "material" in request.fixturenames else None
 
@@ -203,7 +220,8 @@ def score(request: pytest.FixtureRequest, named: Named, session: Session) -> Cal
         metric: str, estimate: Estimate, *, factor: float = 1.0, verdict: str = "", ok: bool = True, on: str = "", **parts: Any
     ) -> Score:
         formula = on or (where.formula if where else "")
-        made = to_score(metric, named.label, formula, estimate, factor, verdict, parts, session.origin(named, where))
+        origin = session.origin(named, where) | behind
+        made = to_score(metric, named.label, formula, estimate, factor, verdict, parts, origin)
         request.node.user_properties.append((metric, made.text))
         session.keep(named, made)
         if session.gate and (made.outcome != "number" or not ok):
@@ -243,7 +261,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     formula = params["material"].formula if "material" in params else marker.kwargs["on"]
     for metric in marker.args:
         common = {"metric": metric, "model": params["named"].label, "material": formula}
-        common["provenance"] = session.origin(params["named"], params.get("material"))
+        common["provenance"] = session.origin(params["named"], params.get("material")) | item.funcargs.get("behind", {})  # type: ignore[attr-defined]
         if isinstance(problem, NotAvailable):
             made = Score(**common, reason=problem.reason, detail=problem.detail)
         elif isinstance(problem, UnsupportedElement):

@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (_add_train, _add_md, _add_check, _add_bench, _add_report, _add_models, _add_materials, _add_speed):
         add(commands)
+    _add_reproduce(commands)
     if (sys.argv[1:] if arguments is None else arguments)[:1] == ["bench"]:
         options, rest = parser.parse_known_args(arguments)
         options.rest = rest
@@ -73,12 +74,18 @@ def _add_train(commands: Any) -> None:
     parser.add_argument(
         "--recipe", choices=("default", "paper"), default="default", help="paper: EMA 0.999 from step 1, one validation per epoch"
     )
-    parser.add_argument("--batch-size", type=int, help="frames in a step (default: the recipe's, 2)")
+    parser.add_argument("--batch-size", type=int, help="frames differentiated at once (default: the recipe's, 2)")
+    parser.add_argument("--accumulate", type=int, default=1, metavar="N", help="batches in a step of the optimiser")
+    parser.add_argument(
+        "--compile", choices=("auto", "off", "trace", "on"), default="auto",
+        help="the step as written (off), recorded (trace) or compiled (on); auto: on for cuda, off for a cpu",
+    )  # fmt: skip
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a model setting, such as hidden_channels=64"
     )
     parser.add_argument("--reduced", action="store_true", help="a size that trains on a CPU in minutes; tables say so")
     parser.add_argument("--seed", type=int, default=0, help="of weights and batches; the split keeps seed 0")
+    parser.add_argument("--precision", default="float32", help="of the network: float32, tf32 (emulated on a cpu) or float64")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--out", type=Path, help="folder (default: reports/checkpoints/MODEL)")
     parser.add_argument("--restart", action="store_true", help="discard what the folder holds")
@@ -91,7 +98,7 @@ def _train(options: argparse.Namespace) -> None:
 
     from grannfield.data.dataset import frames
     from grannfield.data.material import load_material
-    from grannfield.forcefield import create, is_reduced, reduced_settings, split_name
+    from grannfield.forcefield import create, is_reduced, reduced_settings, split_name, to_precision
     from grannfield.recipe import RECIPES
     from grannfield.train import fit
 
@@ -100,8 +107,8 @@ def _train(options: argparse.Namespace) -> None:
     if behaviour == "published":
         settings["as_published"] = True
     torch.manual_seed(options.seed)
-    field = create(name, **settings)
-    recipe = RECIPES[options.recipe]
+    field = to_precision(create(name, **settings), options.precision)
+    recipe = replace(RECIPES[options.recipe], accumulate=options.accumulate)
     if options.batch_size is not None:
         recipe = replace(recipe, batch_size=options.batch_size)
     material = load_material(options.material)
@@ -120,10 +127,10 @@ def _train(options: argparse.Namespace) -> None:
     }
     size = " (reduced)" if is_reduced(field) else ""
     print(f"{name}{size}: {field.n_parameters:,} parameters; {len(training)} training and {len(validation)} validation frames of "
-          f"{material.short} ({reference.label}); batch {recipe.batch_size}, recipe {recipe.name}, into {folder}")  # fmt: skip
+          f"{material.short} ({reference.label}); batch {recipe.step_size}, recipe {recipe.name}, into {folder}")  # fmt: skip
     path = fit(
         field, training, validation, folder, budget_s=60 * options.minutes, recipe=recipe, seed=options.seed,
-        device=options.device, source=source,
+        device=options.device, source=source, compiling=options.compile,
     )  # fmt: skip
     from grannfield.forcefield import load
 
@@ -145,18 +152,24 @@ def _add_md(commands: Any) -> None:
     parser.add_argument("--interval", type=float, default=20.0, help="fs between stored frames")
     parser.add_argument("--replicas", type=int, default=1, help="moved together, each with its own seed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--precision", help="float32, tf32 (emulated on a cpu) or float64, instead of the weights' own")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument(
+        "--compile", choices=("auto", "off", "trace", "on"), default="auto", help="energy and forces compiled; auto: on a GPU"
+    )
     parser.add_argument("--out", type=Path, default=Path("run.h5"), help="H5 file; replicas beyond the first get -1, -2, ...")
 
 
 def _md(options: argparse.Namespace) -> None:
     from grannfield.data.material import load_material
     from grannfield.data.store import write_trajectory
+    from grannfield.forcefield import to_precision
     from grannfield.md.simulate import Protocol, simulate
     from grannfield.plugin import resolve
+    from grannfield.precision import labelled
 
     material = load_material(options.material)
-    field = resolve(options.model)
+    field = to_precision(resolve(options.model), options.precision)
     protocol = Protocol(
         temperature=options.temperature, length=options.ps * 1e3, ramp=options.ramp_ps * 1e3,
         timestep=options.timestep, interval=options.interval,
@@ -169,7 +182,8 @@ def _md(options: argparse.Namespace) -> None:
     partial = out.with_name(out.name + ".partial")
     runs = simulate(
         field, structure.z, structure.pos, structure.cell, protocol, [options.seed + r for r in range(options.replicas)],
-        device=options.device, folder=partial, label=f"{field.name} {material.short} {options.temperature:g} K",
+        device=options.device, mode=options.compile, folder=partial,
+        label=f"{field.name} {material.short} {options.temperature:g} K",
     )  # fmt: skip
     for run, path in zip(runs, names, strict=True):
         ended = (
@@ -179,6 +193,7 @@ def _md(options: argparse.Namespace) -> None:
         )
         if run.trajectory is not None:
             about = {"model": field.name, "seed": run.seed, "target_temperature": options.temperature, "ended": ended}
+            about["precision"] = labelled(field.precision, options.device)
             write_trajectory(path, run.trajectory, about)
         frames = run.trajectory.n_frames if run.trajectory else 0
         moved = f"internal temperature {run.internal_temperature:.0f} K, centre of mass {run.drift:.2g} Å/ps"
@@ -273,27 +288,78 @@ def _add_speed(commands: Any) -> None:
         commands,
         "speed",
         _speed,
-        "time our models beside others' with the same weights: interleaved, medians and ratios, into reports/speed/",
+        "time our models and others' with the same weights: interleaved, medians and ratios, into reports/speed/",
     )
     parser.add_argument("models", nargs="*", help="registered models (none: all)")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--rounds", type=int, default=10, help="of every comparison")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for the steps of one model, at all numbers of replicas")
+    parser.add_argument("--precision", default="float32", help="of the models' own times: float32, tf32 (cuda) or float64")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=("comparisons", "models", "training", "operations"),
+        help="a part of the suite; may be given several times (none: all)",
+    )
     parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder that gets speed/<hardware>.json")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a number in the file misses its goal")
 
 
-def _speed(options: argparse.Namespace) -> None:
-    from tabulate import tabulate
+def _speed(options: argparse.Namespace) -> int:
+    import json
 
     from grannfield.forcefield import registered
-    from grannfield.speed import table, write_speed
+    from grannfield.speed import table, verdicts, write_speed
 
-    if options.rounds < 1:
-        raise ValueError(f"--rounds must be at least 1; it is {options.rounds}")
+    for name in ("rounds", "seconds"):
+        if not getattr(options, name) > 0:
+            raise ValueError(f"--{name} must be positive; it is {getattr(options, name):g}")
     if unknown := sorted(set(options.models) - set(registered())):
         raise ValueError(f"no model is called {', '.join(unknown)}; there are {', '.join(registered())}")
-    path = write_speed(options.reports, options.rounds, options.models)
+    path = write_speed(
+        options.reports, options.rounds, options.models, device=options.device, seconds=options.seconds, only=options.only,
+        precision=options.precision,
+    )  # fmt: skip
     for rows in table(path):
-        print(tabulate(rows, headers="keys", disable_numparse=True), end="\n\n")
+        _print_table(rows)
     print(path)
+    if not options.check:
+        return 0
+    found = verdicts(json.loads(path.read_text(encoding="utf-8")))
+    missed = [verdict for verdict in found if verdict.met is False]
+    measured = sum(verdict.met is not None for verdict in found)
+    print(f"{measured - len(missed)} of {measured} goals met, {len(found) - measured} not measured")
+    for verdict in missed:
+        print(f"missed: {verdict}")
+    return int(bool(missed))
+
+
+def _print_table(rows: list[dict[str, str]]) -> None:
+    """Rows under the names of all their columns; without lines where tabulate is not installed."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[row.get(key, "") for key in columns] for row in rows]
+    try:
+        from tabulate import tabulate
+    except ImportError:
+        widths = [max(len(x) for x in column) for column in zip(columns, *cells, strict=True)]
+        lines = ["  ".join(x.ljust(w) for x, w in zip(row, widths, strict=True)).rstrip() for row in (columns, *cells)]
+        print("\n".join(lines), end="\n\n")
+    else:
+        print(tabulate(cells, headers=columns, disable_numparse=True), end="\n\n")
+
+
+def _add_reproduce(commands: Any) -> None:
+    from grannfield.reproduce import command
+
+    parser = commands.add_parser(
+        "reproduce",
+        help=command.HELP,
+        description=command.DESCRIPTION,
+        epilog=command.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_arguments(parser)
+    parser.set_defaults(run=command.run)
 
 
 def _add_materials(commands: Any) -> None:

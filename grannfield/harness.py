@@ -1,17 +1,15 @@
 """What the benchmarks share: presets, the expensive work done once and kept, and numbers turned into scores.
 
-Predictions and MD runs are stored under a hash of everything that determines them (weights, material, protocol, seed and
-the code that moves atoms), so that analysing again never runs them again.
+Predictions, like MD runs (`grannfield.motion`), are stored under a hash of everything that determines them, so that
+analysing again never makes them again; the machine that made them is not in it and stands beside them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import zlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -28,45 +26,23 @@ from grannfield.data.dataset import FrameSet, frames, gather, spread_indices
 from grannfield.data.material import Material
 from grannfield.data.reference import Reference
 from grannfield.data.symmetry import space_group_operations
-from grannfield.files import locked, write_atomically
+from grannfield.files import write_atomically
 from grannfield.forcefield import ForceField
 from grannfield.graphset import GraphSet
-from grannfield.md.simulate import EngineFailure, MDRun, Protocol, simulate
+from grannfield.md.simulate import EngineFailure, MDRun
 from grannfield.memory import keep_freed_memory
-from grannfield.plugin import Named, identity
+from grannfield.motion import RDF_INTERVAL, Subject, hash_of, motions
+from grannfield.precision import labelled
 from grannfield.presets import Preset
 from grannfield.progress import progress
-from grannfield.runs import ScoredRun, store_runs, stored_runs
+from grannfield.runs import ScoredRun
 from grannfield.score import NotAvailable
 from grannfield.trajectory import Trajectory
 from grannfield.units import number
 
 T = TypeVar("T")
-MOTION_CODE = ("md", "models", "nn", "forcefield.py", "graph.py", "neighbors.py", "all_pairs.py", "units.py")
-PREDICTION_CODE = ("models", "nn", "forcefield.py", "graph.py", "graphset.py", "neighbors.py", "all_pairs.py")
-RDF_INTERVAL = 20.0
-"""fs between the frames that enter g(r)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """The model under test."""
-
-    named: Named
-    field: ForceField
-
-    @cached_property
-    def identity(self) -> str:
-        return identity(self.field, self.named)
-
-    def trained_on(self, material: Material, reference: Reference) -> bool:
-        """Whether the weights come from this reference: by its label, or by its frames whatever it is called."""
-        story = self.field.provenance
-        if story.get("material") != material.formula:
-            return False
-        return (
-            story.get("reference") == reference.label or story.get("training_data") == frames(material, reference, "train").sha256
-        )
+PREDICTION_CODE = ("models", "nn", "forcefield.py", "precision.py", "graph.py", "graphset.py", "neighbors.py", "all_pairs.py")
+"""Files and folders of the package on which a prediction depends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +56,8 @@ class Predictions:
     """[M, N, 3] eV/Å."""
     held_out: str
     """Which frames these are, in words."""
+    made_on: dict[str, Any] = field(default_factory=dict)
+    """Hardware, versions and date of the evaluation."""
 
     @cached_property
     def force_errors(self) -> ForceErrors:
@@ -88,16 +66,6 @@ class Predictions:
     @cached_property
     def energy_errors(self) -> EnergyErrors:
         return energy_errors(self.energy, self.frames.energy, len(self.frames.z))
-
-
-def seed_for(master: int, *purpose: object) -> int:
-    """The seed of one (model, material, temperature, replica, purpose), spawned from the master seed.
-
-    >>> seed_for(0, "schnet", 1000.0, 0) == seed_for(0, "schnet", 1000.0, 0) != seed_for(0, "schnet", 1000.0, 1)
-    True
-    """
-    words = [zlib.crc32(repr(item).encode()) for item in purpose]
-    return int(np.random.SeedSequence(master, spawn_key=tuple(words)).generate_state(1)[0])
 
 
 class Once:
@@ -188,18 +156,19 @@ class Bench:
     def _predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
         chosen, described = unseen_frames(subject, data, column, self.preset.test_frames, self.seed)
         subject.field.require_elements(chosen.z)
-        code = provenance.code_hash(*PREDICTION_CODE)
-        key = _hash(subject.identity, chosen.sha256, self.device, str(subject.field.dtype), code)
+        precision = labelled(subject.field.precision, self.device)  # TF32 rounded by hand is not a GPU's
+        key = hash_of(subject.identity, chosen.sha256, precision, provenance.code_hash(*PREDICTION_CODE))
         path = self.store / "predictions" / f"{key}.npz"
         if path.exists():
             with np.load(path, allow_pickle=False) as file:
-                energy, forces = file["energy"], file["forces"]
+                energy, forces, made_on = file["energy"], file["forces"], json.loads(str(file["made_on"]))
         else:
             energy, forces = predict(subject.field, chosen, self.device)
+            made_on = provenance.stamp(self.device, subject.field.precision)
             buffer = io.BytesIO()
-            np.savez(buffer, energy=energy, forces=forces)
+            np.savez(buffer, energy=energy, forces=forces, made_on=np.array(json.dumps(made_on)))
             write_atomically(path, buffer.getvalue())
-        return Predictions(chosen, energy, forces, described)
+        return Predictions(chosen, energy, forces, described, made_on)
 
     def runs(self, subject: Subject, data: ReferenceData) -> list[ScoredRun]:
         """All MD runs of the preset for a model and a material, with their failures."""
@@ -207,41 +176,10 @@ class Bench:
 
     def _runs(self, subject: Subject, data: ReferenceData) -> list[ScoredRun]:
         scored = []
-        for temperature in self.preset.temperatures or data.material.temperatures:
-            protocol = Protocol(
-                temperature=temperature,
-                length=1e3 * self.preset.length_ps,
-                ramp=1e3 * self.preset.ramp_ps,
-                timestep=data.material.timestep,
-                interval=10.0 if self.preset.length_ps <= 10 else RDF_INTERVAL,
-                start_temperature=data.reference.start_temperature,
-                drop=data.reference.drop,
-            )
-            for run in self._simulated(subject, data.material, protocol):
-                scored.append(judged(run, temperature, data))
+        for motion in motions(subject, data.material, data.reference, self.preset, self.seed):
+            for run in motion.simulated(self.store, self.device):
+                scored.append(judged(run, motion.protocol.temperature, data, motion.made_on(self.store)))
         return scored
-
-    def _simulated(self, subject: Subject, material: Material, protocol: Protocol) -> list[MDRun]:
-        seeds = [
-            seed_for(self.seed, subject.named.label, material.formula, protocol.temperature, r, "md")
-            for r in range(self.preset.replicas)
-        ]
-        start = material.structure
-        key = _hash(
-            subject.identity, material.formula, json.dumps(asdict(protocol), sort_keys=True), seeds, self.device,
-            str(subject.field.dtype), provenance.code_hash(*MOTION_CODE),
-        )  # fmt: skip
-        folder = self.store / "md" / key
-        label = f"{subject.named.label} {material.short} {protocol.temperature:g} K"
-        with locked(folder, wait=True):  # a second session waits for the first one's run instead of making it again
-            if not (folder / "done.json").exists():
-                runs = simulate(
-                    subject.field, start.z, start.pos, start.cell, protocol, seeds,
-                    device=self.device, folder=folder / "partial", label=label,
-                )  # fmt: skip
-                store_runs(folder, runs)
-            # Also a fresh run is read back: a number must not depend on whether it came from the store.
-            return stored_runs(folder, protocol)
 
 
 def unseen_frames(
@@ -282,7 +220,7 @@ def predict(field: ForceField, chosen: FrameSet, device: str, batch: int = 8) ->
     return np.concatenate(energy), np.concatenate(forces)
 
 
-def judged(run: MDRun, temperature: float, data: ReferenceData) -> ScoredRun:
+def judged(run: MDRun, temperature: float, data: ReferenceData, made_on: Sequence[dict[str, Any]] = ()) -> ScoredRun:
     """A run with its first failure: the engine's own, or the earliest its frames show."""
     failure: Failure | EngineFailure | None = run.failure
     if run.trajectory is not None and run.trajectory.n_frames > 1:
@@ -290,8 +228,4 @@ def judged(run: MDRun, temperature: float, data: ReferenceData) -> ScoredRun:
         seen = first_failure(run.trajectory, limits, temperature, number(data.material.mobile_ion))
         if seen is not None and (failure is None or seen.time <= failure.time):
             failure = seen
-    return ScoredRun(run, temperature, failure)
-
-
-def _hash(*items: object) -> str:
-    return hashlib.sha256("\n".join(map(str, items)).encode()).hexdigest()[:24]
+    return ScoredRun(run, temperature, failure, tuple(made_on))

@@ -34,6 +34,7 @@ class Preset:
 
 PRESETS = {
     "smoke": Preset("smoke", 50, (1000.0,), 1.0, 0.2, 1, steps_per_round=10),
+    "tiny": Preset("tiny", 500, (1000.0,), 5.0, 0.5, 1),
     "quick": Preset("quick", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 2, batch=16),
     "paper": Preset("paper", 2000, None, 50.0, 5.0, 6, steps_per_round=100, batch=30),
 }
@@ -65,6 +66,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "help": "; ".join(f"{name}: {p.described}".replace("%", "%%") for name, p in PRESETS.items()) + " (default: smoke)",
     },
     "device": {"default": "cpu", "help": "cpu or cuda (default: cpu)"},
+    "precision": {
+        "default": "",
+        "metavar": "P",
+        "help": "float32, tf32 (emulated on a cpu) or float64; results get it in their label (default: the weights' own)",
+    },
     "seed": {"type": int, "default": 0, "help": "master seed of everything random (default: 0)"},
     "gate": {"action": "store_true", "help": "fail on an unstable verdict, a failed run or an n/a"},
     "reports": {

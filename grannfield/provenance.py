@@ -70,7 +70,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-def stamp(device: str = "cpu") -> dict[str, Any]:
-    """Hardware, versions and time (UTC) in one dictionary, for a checkpoint or a result file."""
+def stamp(device: str = "cpu", precision: str = "") -> dict[str, Any]:
+    """Hardware, versions, time (UTC) and, where a model computed, its precision, for a checkpoint or a result file.
+
+    >>> stamp("cpu", "tf32")["precision"]
+    'tf32 (emulated)'
+    """
+    from grannfield.precision import labelled
+
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    return {"hardware": hardware(device), "versions": versions(), "date": now}
+    stamped = {"hardware": hardware(device), "versions": versions(), "date": now}
+    return stamped | ({"precision": labelled(precision, device)} if precision else {})

@@ -1,20 +1,14 @@
-"""MD runs as results: when and how each ended, what of it may be analysed, and their files."""
+"""MD runs as results: when and how each ended, and what of it may be analysed."""
 
 from __future__ import annotations
 
-import json
-import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from grannfield.analysis.fusion import Failure
 from grannfield.analysis.uncertainty import EXPLODED, FUSED, TOO_SHORT
-from grannfield.data.store import read_attributes, read_trajectory, write_trajectory
-from grannfield.files import write_atomically
-from grannfield.md.simulate import EngineFailure, MDRun, Protocol
+from grannfield.md.simulate import EngineFailure, MDRun
 from grannfield.score import NotAvailable
 from grannfield.trajectory import Trajectory
 
@@ -29,6 +23,8 @@ class ScoredRun:
     run: MDRun
     temperature: float
     failure: Failure | EngineFailure | None
+    made_on: tuple[dict[str, Any], ...] = ()
+    """Hardware, versions and date of what moved the atoms, which need not be the machine that scores."""
 
     @property
     def watched(self) -> float:
@@ -70,35 +66,3 @@ REASON_OF = {
     "broken tetrahedron": EXPLODED,
 }
 """The n/a code for each cause of failure."""
-
-
-def store_runs(folder: Path, runs: list[MDRun]) -> None:
-    """Keep finished runs: one H5 file each, and what else is known of them; the unfinished pieces go."""
-    notes = []
-    for r, run in enumerate(runs):
-        if run.trajectory is not None:
-            write_trajectory(folder / f"run-{r}.h5", run.trajectory, {"seed": run.seed})
-        note = {
-            "seed": run.seed,
-            "seconds": run.seconds,
-            "drift": run.drift,
-            "failure": None if run.failure is None else asdict(run.failure),
-        }
-        note["internal_temperature"] = run.internal_temperature if np.isfinite(run.internal_temperature) else None
-        notes.append(note)
-    write_atomically(folder / "done.json", json.dumps(notes, indent=1))
-    shutil.rmtree(folder / "partial", ignore_errors=True)
-
-
-def stored_runs(folder: Path, protocol: Protocol) -> list[MDRun]:
-    """Runs kept by `store_runs`."""
-    runs = []
-    for r, note in enumerate(json.loads((folder / "done.json").read_text())):
-        path = folder / f"run-{r}.h5"
-        trajectory = read_trajectory(path) if path.exists() else None
-        if trajectory is not None and read_attributes(path).get("seed") != note["seed"]:
-            raise ValueError(f"{path} does not belong to {folder / 'done.json'}; delete {folder}")
-        failure = None if note["failure"] is None else EngineFailure(**note["failure"])
-        internal = float("nan") if note["internal_temperature"] is None else note["internal_temperature"]
-        runs.append(MDRun(protocol, note["seed"], trajectory, failure, note["seconds"], note["drift"], internal))
-    return runs

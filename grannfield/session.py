@@ -12,9 +12,10 @@ from grannfield import provenance
 from grannfield.analysis.uncertainty import Estimate
 from grannfield.data.material import Material, reference_at
 from grannfield.data.reference import Reference
-from grannfield.forcefield import is_reduced
+from grannfield.forcefield import is_reduced, to_precision
 from grannfield.harness import Bench, Once, ReferenceData, Subject
 from grannfield.plugin import SHIPPED, Named, open_model
+from grannfield.precision import labelled
 from grannfield.report.columns import COLUMNS
 from grannfield.report.results import Results, continued
 from grannfield.score import Score
@@ -32,12 +33,14 @@ class Session:
     split: Any
     gate: bool
     protocol: dict[str, Any]
+    precision: str = ""
+    """Of the networks, where one was asked for; else that of their weights."""
     once: Once = field(default_factory=Once)
     results: dict[str, Results] = field(default_factory=dict)
     touched: bool = False
 
     def subject(self, named: Named) -> Subject:
-        return self.once(("model", named.spec), lambda: Subject(named, open_model(named)))
+        return self.once(("model", named.spec), lambda: Subject(named, to_precision(open_model(named), self.precision or None)))
 
     def data(self, material: Material) -> ReferenceData:
         return self.once(("reference", material.formula), lambda: ReferenceData(material, self._reference(material)))
@@ -55,6 +58,7 @@ class Session:
                 reference = self.data(material).reference
                 behind |= {"reference": reference.label, "reference_runs": {run.path.name: run.sha256 for run in reference.runs}}
         behind["weights"] = self.results_of(named).model.get("identity", "")
+        behind["precision"] = self.results_of(named).model.get("precision", "")
         return behind
 
     def results_of(self, named: Named) -> Results:
@@ -73,6 +77,7 @@ class Session:
                     "n_parameters": model.n_parameters,
                     "symmetry": model.symmetry,
                     "reduced": is_reduced(model),
+                    "precision": labelled(model.precision, self.bench.device),
                 }
                 about |= {"conservative": model.conservative, "settings": model.settings, "provenance": model.provenance}
                 about["shipped"] = named.path is not None and named.path.parent == SHIPPED

@@ -171,7 +171,7 @@ def test_stored_runs_are_not_made_again_and_cells_add_up(toys: Path, tmp_path: P
         (("--model", "shnet"), "neither a model (cgcnn"),
         (("--model", "nowhere.py:Model"), "there is no file nowhere.py"),
         (("--device", "cuda:7"), "no GPU here; use --device cpu"),
-        (("--preset", "tiny"), "invalid choice"),
+        (("--preset", "huge"), "invalid choice"),
     ],
 )
 def test_a_wrong_option_says_what_would_be_right(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

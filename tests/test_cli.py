@@ -118,7 +118,7 @@ def test_a_wrong_argument_is_one_line_and_exit_code_2(
 def test_ctrl_c_says_that_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], trained: Path
 ) -> None:
-    from grannfield.md import simulate as module
+    from grannfield.md import block as module
 
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt

@@ -12,11 +12,12 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "grannfield"
 
 LAYERS: list[set[str]] = [
-    {"grannfield", "units", "files", "progress", "memory"},
+    {"grannfield", "units", "files", "progress", "memory", "recording"},
     {"graph", "graphset", "neighbors", "all_pairs", "candidates", "trajectory", "score", "nn", "precision", "provenance"},
     {"forcefield", "analysis", "report"},
-    {"models", "data", "md", "calculator", "plugin", "recipe"},
-    {"train", "testing", "speed", "presets", "runs", "harness", "session", "contract"},
+    {"models", "data", "md", "calculator", "plugin", "recipe", "compiled"},
+    {"train", "train_folder", "learning", "testing", "speed", "speed_training", "presets", "runs"}
+    | {"motion", "reproduce", "harness", "session", "contract"},
     {"cli"},
 ]
 """Lowest first; a module may import its own layer and those below."""
@@ -24,6 +25,12 @@ LAYERS: list[set[str]] = [
 ANALYSIS_SEES = {"units", "trajectory", "analysis"}
 MODELS_SEE = {"nn", "forcefield", "graph", "models"}
 LEAN = (
+    "compiled",
+    "learning",
+    "recording",
+    "train_folder",
+    "motion",
+    "reproduce",
     "md",
     "models",
     "nn",

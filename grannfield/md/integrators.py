@@ -50,12 +50,12 @@ def _half_chain(state: MDState, timestep: float, temperature: Tensor | float, da
     On the CPU the few numbers of the chain are NumPy's, which takes half the time of so many small tensors.
     """
     per_kinetic = (2 / (state.degrees_of_freedom * units.BOLTZMANN)) / temperature
-    numbers = (kinetic_energy(state.vel, state.mass) * per_kinetic, state.xi, state.v_xi)
+    heat, g = kinetic_energy(state.vel, state.mass) * per_kinetic, state.degrees_of_freedom
     if not at_hand(state.vel):
-        s, xi, v_xi = _chain(*numbers, state.degrees_of_freedom, timestep, damping, torch)
+        s, xi, v_xi = _chain(heat, state.xi, state.v_xi, g, timestep, damping, torch)
     else:
         with np.errstate(all="ignore"):  # what overflows is a failure event of its replica
-            arrays = _chain(*(x.numpy() for x in numbers), state.degrees_of_freedom, timestep, damping, np)
+            arrays = _chain(heat.numpy(), state.xi.numpy(), state.v_xi.numpy(), g, timestep, damping, np)
         s, xi, v_xi = (torch.from_numpy(x) for x in arrays)
     return state.moved(vel=state.vel * s.view(-1, 1, 1), xi=xi, v_xi=v_xi)
 

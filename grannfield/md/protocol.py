@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
-
-T = TypeVar("T", bound=Any)
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -59,6 +57,6 @@ class Protocol:
         """Temperature in K that the thermostat holds after `step` steps, counted from the start of the ramp."""
         return self.temperature if step >= self.ramp_steps else self.heating(step)
 
-    def heating(self, step: T) -> T:
+    def heating(self, step: Any) -> Any:
         """The same within the ramp, also of a step number that is a tensor."""
         return self.start_temperature + (self.temperature - self.start_temperature) * step / self.ramp_steps

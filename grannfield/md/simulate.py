@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from grannfield import units
+from grannfield.compiled import Mode
 from grannfield.forcefield import ForceField, weights_hash
 from grannfield.md.block import Blocks, Snapshot, advance
 from grannfield.md.evaluate import Evaluate
@@ -81,16 +82,19 @@ def simulate(
     folder: Path | None = None,
     label: str = "MD",
     captured: bool | None = None,
+    mode: Mode = "auto",
 ) -> list[MDRun]:
     """Run one replica for each seed from pos [n,3] Å in cell [3,3] Å; a replica that fails stops, the others go on.
 
-    `captured`: blocks of steps as one unit with fixed shapes (default: but on the CPU).
+    `captured`: blocks of steps as one unit with fixed shapes (default: on a GPU). `mode`: whether the field is compiled, see
+    `grannfield.compiled`.
+
     With a `folder` the run can be killed and called again: it continues exactly where it was. ValueError when the folder
     holds a run with other settings, FloatingPointError when the very first energy or force is NaN or infinite.
     """
     state = initial_state(z, pos, cell, protocol.start_temperature if protocol.ramp_steps else protocol.temperature, seeds)
     state = MDState(**{key: value.to(device) for key, value in vars(state).items()})
-    evaluate = Evaluate(field.to(device).eval(), state, fixed=captured)
+    evaluate = Evaluate(field.to(device).eval(), state, fixed=captured, mode=mode)
     blocks = Blocks(evaluate, protocol, state.pos.device, captured)
     run = _Run(Pieces(folder, _identity(field, state, protocol, seeds)), protocol)
     step, watch = 0, Watch.new(len(seeds), protocol.timestep, device)
@@ -106,15 +110,21 @@ def simulate(
     run.alive = bool(latest.wait().watch.alive.any())
     with progress(total * protocol.timestep * 1e-3, label, "ps") as bar:
         bar.update(step * protocol.timestep * 1e-3)
-        while step < total and run.alive:
-            n = blocks.length(step)
-            state, watch = blocks(state, watch, step, n)
-            step += n
-            before, latest = latest, Snapshot.of(state, watch, step)
-            # A device is given the next block before the host looks at the last but one.
-            run.take(before if latest.arrived is not None else latest)
-            bar.update(n * protocol.timestep * 1e-3)
-            bar.set_postfix_str(f"{run.temperature:.0f} K", refresh=False)
+        try:
+            while step < total and run.alive:
+                n = blocks.length(step)
+                state, watch = blocks(state, watch, step, n)
+                step += n
+                before, latest = latest, Snapshot.of(state, watch, step)
+                # A device is given the next block before the host looks at the last but one.
+                run.take(before if latest.arrived is not None else latest)
+                bar.update(n * protocol.timestep * 1e-3)
+                bar.set_postfix_str(f"{run.temperature:.0f} K", refresh=False)
+        except KeyboardInterrupt:
+            if run.whole and latest.step:  # a cut loses the block under way, no more
+                run.take(latest)
+                run.write(latest)
+            raise
     run.take(latest)
     run.write(latest)
     return [_finished(r, seed, run, latest) for r, seed in enumerate(seeds)]
@@ -127,6 +137,8 @@ class _Run:
         self.pieces, self.protocol, self.frames = pieces, protocol, pieces.frames
         self.spent, self.start, self.taken = 0.0, time.monotonic(), pieces.step
         self.alive, self.temperature = True, math.nan
+        self.whole = True
+        """False while frames and counters belong to different moments."""
 
     @property
     def seconds(self) -> float:
@@ -140,10 +152,12 @@ class _Run:
         after_ramp = moment.step - self.protocol.ramp_steps
         if moment.step <= self.taken:
             return
-        self.taken = moment.step
         self.temperature = float(kinetic_temperature(moment.state).mean())
+        self.whole = False
+        self.taken = moment.step
         if after_ramp > 0 and after_ramp % self.protocol.stride == 0:
             self.frames.append(_frame(moment.state, after_ramp, self.protocol, moment.watch))
+        self.whole = True
         if moment.step >= self.pieces.step + STEPS_PER_FILE:
             self.write(moment)
 

@@ -108,6 +108,29 @@ def test_a_killed_run_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest.
         simulate(LennardJones(), *argon(), SHORT, [1, 3], folder=tmp_path)
 
 
+def test_an_interrupted_run_loses_no_more_than_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = simulate(LennardJones(), *argon(), SHORT, [1, 2])
+    calls = 0
+
+    def interrupted(*args: object, real=block.nose_hoover, **kwargs: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 75:
+            raise KeyboardInterrupt
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(block, "nose_hoover", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            simulate(LennardJones(), *argon(), SHORT, [1, 2], folder=tmp_path)
+    (piece,) = tmp_path.glob("*.npz")
+    assert int(piece.stem) == SHORT.ramp_steps + 70
+    again = simulate(LennardJones(), *argon(), SHORT, [1, 2], folder=tmp_path)
+    for a, b in zip(whole, again, strict=True):
+        assert a.trajectory is not None and b.trajectory is not None
+        assert np.array_equal(a.trajectory.pos, b.trajectory.pos) and np.array_equal(a.trajectory.time, b.trajectory.time)
+
+
 def test_captured_blocks_move_atoms_as_single_steps_do() -> None:
     """The device path - fixed shapes, own buffers, replay - run on the CPU, gives the same motion."""
     single, blocks = (simulate(LennardJones(), *argon(), SHORT, [1, 2], captured=captured) for captured in (False, True))
@@ -117,6 +140,13 @@ def test_captured_blocks_move_atoms_as_single_steps_do() -> None:
         np.testing.assert_allclose(a.trajectory.energy, b.trajectory.energy, atol=1e-9)
         assert np.array_equal(a.trajectory.time, b.trajectory.time)
         assert a.internal_temperature == pytest.approx(b.internal_temperature, rel=1e-9)
+
+
+def test_recorded_forces_move_atoms_as_those_written_do() -> None:
+    """Energy and forces recorded as one list of operations are, on the CPU, the same bits: so is the motion."""
+    written, recorded = (simulate(LennardJones(), *argon(), SHORT, [1], captured=True, mode=m)[0] for m in ("off", "trace"))
+    assert written.trajectory is not None and recorded.trajectory is not None
+    assert np.array_equal(written.trajectory.pos, recorded.trajectory.pos)
 
 
 @pytest.mark.parametrize("captured", [False, True])

@@ -1,0 +1,221 @@
+"""MD runs of the suite: under which protocols and seeds they are made, and the store where each is made once.
+
+A run is kept under a hash of everything that determines it: weights, material, protocol, seeds, precision and the code that
+moves atoms. The device is not in it, so that what a GPU has made is scored elsewhere; what made the run stands beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zlib
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from grannfield import provenance
+from grannfield.data.dataset import frames
+from grannfield.data.material import Material
+from grannfield.data.reference import Reference
+from grannfield.data.store import read_attributes, read_trajectory, write_trajectory
+from grannfield.files import locked, write_atomically
+from grannfield.forcefield import ForceField
+from grannfield.md.simulate import EngineFailure, MDRun, Protocol, simulate
+from grannfield.plugin import Named, identity
+from grannfield.presets import Preset
+
+MOTION_CODE = (
+    "md", "models", "nn", "forcefield.py", "precision.py", "compiled.py", "recording.py", "graph.py", "neighbors.py",
+    "all_pairs.py", "candidates.py", "units.py",
+)  # fmt: skip
+"""Files and folders of the package on which a motion depends."""
+RDF_INTERVAL = 20.0
+"""fs between the frames that enter g(r), and of longer runs between those that are stored."""
+SHORT_PS = 10.0
+"""Runs up to this length are stored every 10 fs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The model under test."""
+
+    named: Named
+    field: ForceField
+
+    @cached_property
+    def identity(self) -> str:
+        return identity(self.field, self.named)
+
+    def trained_on(self, material: Material, reference: Reference) -> bool:
+        """Whether the weights come from this reference: by its label, or by its frames whatever it is called."""
+        story = self.field.provenance
+        if story.get("material") != material.formula:
+            return False
+        return (
+            story.get("reference") == reference.label or story.get("training_data") == frames(material, reference, "train").sha256
+        )
+
+
+def seed_for(master: int, *purpose: object) -> int:
+    """The seed of one (model, material, temperature, replica, purpose), spawned from the master seed.
+
+    >>> seed_for(0, "schnet", 1000.0, 0) == seed_for(0, "schnet", 1000.0, 0) != seed_for(0, "schnet", 1000.0, 1)
+    True
+    """
+    words = [zlib.crc32(repr(item).encode()) for item in purpose]
+    return int(np.random.SeedSequence(master, spawn_key=tuple(words)).generate_state(1)[0])
+
+
+def protocols(preset: Preset, material: Material, reference: Reference) -> list[Protocol]:
+    """How a preset moves a material: one protocol for each temperature, started as the reference was."""
+    return [
+        Protocol(
+            temperature=temperature,
+            length=1e3 * preset.length_ps,
+            ramp=1e3 * preset.ramp_ps,
+            timestep=material.timestep,
+            interval=10.0 if preset.length_ps <= SHORT_PS else RDF_INTERVAL,
+            start_temperature=reference.start_temperature,
+            drop=reference.drop,
+        )
+        for temperature in preset.temperatures or material.temperatures
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class Motion:
+    """The replicas of one model in one material under one protocol, made already or not."""
+
+    subject: Subject
+    material: Material
+    protocol: Protocol
+    seeds: tuple[int, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.subject.named.label} {self.material.short} {self.protocol.temperature:g} K"
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of everything that determines the motion."""
+        return hash_of(
+            self.subject.identity,
+            self.material.formula,
+            json.dumps(asdict(self.protocol), sort_keys=True),
+            list(self.seeds),
+            self.subject.field.precision,
+            provenance.code_hash(*MOTION_CODE),
+        )
+
+    def folder(self, store: Path) -> Path:
+        """Where its runs are kept below a store."""
+        return store / "md" / self.key
+
+    def made(self, store: Path) -> bool:
+        """Whether the store holds all of it."""
+        return (self.folder(store) / "done.json").exists()
+
+    def simulated(self, store: Path, device: str) -> list[MDRun]:
+        """Its runs, from the store or made now; a run that was cut off goes on, on whatever device it was begun."""
+        folder, start = self.folder(store), self.material.structure
+        with locked(folder, wait=True):  # a second session waits for the first one's run instead of making it again
+            if not (folder / "done.json").exists():
+                makers = sitting(folder / "partial", device, self.subject.field.precision)
+                runs = simulate(
+                    self.subject.field, start.z, start.pos, start.cell, self.protocol, list(self.seeds),
+                    device=device, folder=folder / "partial", label=self.label,
+                )  # fmt: skip
+                store_runs(folder, runs, makers)
+            # Also a fresh run is read back: a number must not depend on whether it came from the store.
+            return stored_runs(folder, self.protocol)
+
+    def made_on(self, store: Path) -> list[dict[str, Any]]:
+        """Hardware, versions and date of what made it, one entry for each kind of machine that moved it on."""
+        found: list[dict[str, Any]] = read_done(self.folder(store))["made_on"]
+        return found
+
+
+def motions(subject: Subject, material: Material, reference: Reference, preset: Preset, seed: int) -> list[Motion]:
+    """All that a preset runs of a model in a material, one for each temperature."""
+    name, formula = subject.named.label, material.formula
+    found = []
+    for protocol in protocols(preset, material, reference):
+        seeds = (seed_for(seed, name, formula, protocol.temperature, r, "md") for r in range(preset.replicas))
+        found.append(Motion(subject, material, protocol, tuple(seeds)))
+    return found
+
+
+def sitting(folder: Path, device: str, precision: str) -> list[dict[str, Any]]:
+    """Note in the folder of an unfinished run who works on it from now on; all who have moved it, this one included."""
+    path = folder / "sittings.json"
+    kept = len(list(folder.glob("*.npz")))
+    notes = _read(path, folder) if path.exists() else []
+    notes = [note for note in notes if note["from"] < kept]  # who kept nothing has made nothing
+    notes.append({"from": kept, **provenance.stamp(device, precision)})
+    write_atomically(path, json.dumps(notes, indent=1))
+    return distinct([{key: value for key, value in note.items() if key != "from"} for note in notes])
+
+
+def distinct(stamps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first of each kind: stamps that differ in more than their date."""
+    found: dict[str, dict[str, Any]] = {}
+    for stamp in stamps:
+        found.setdefault(json.dumps({k: v for k, v in stamp.items() if k != "date"}, sort_keys=True), stamp)
+    return list(found.values())
+
+
+def store_runs(folder: Path, runs: list[MDRun], made_on: list[dict[str, Any]]) -> None:
+    """Keep finished runs as run-<r>.h5 and done.json; only then is the partial state thrown away.
+
+    Frames are kept without forces, a third of the file: no number is made from them, and the engine has looked for forces
+    that are too large at every step.
+    """
+    notes = []
+    for r, run in enumerate(runs):
+        if run.trajectory is not None:
+            about = {"seed": run.seed, "target_temperature": run.protocol.temperature}
+            write_trajectory(folder / f"run-{r}.h5", replace(run.trajectory, forces=None, labelled=None), about)
+        note = {"seed": run.seed, "failure": asdict(run.failure) if run.failure else None, "seconds": run.seconds}
+        note |= {"drift": run.drift}
+        note["internal_temperature"] = run.internal_temperature if np.isfinite(run.internal_temperature) else None
+        notes.append(note)
+    write_atomically(folder / "done.json", json.dumps({"made_on": made_on, "runs": notes}, indent=1))
+    shutil.rmtree(folder / "partial", ignore_errors=True)
+
+
+def stored_runs(folder: Path, protocol: Protocol) -> list[MDRun]:
+    """Runs kept by `store_runs`."""
+    runs = []
+    for r, note in enumerate(read_done(folder)["runs"]):
+        path = folder / f"run-{r}.h5"
+        trajectory = read_trajectory(path) if path.exists() else None
+        if trajectory is not None and read_attributes(path).get("seed") != note["seed"]:
+            raise ValueError(f"{path} does not belong to {folder / 'done.json'}; delete {folder}")
+        failure = None if note["failure"] is None else EngineFailure(**note["failure"])
+        internal = float("nan") if note["internal_temperature"] is None else note["internal_temperature"]
+        runs.append(MDRun(protocol, note["seed"], trajectory, failure, note["seconds"], note["drift"], internal))
+    return runs
+
+
+def read_done(folder: Path) -> dict[str, Any]:
+    """What stands beside finished runs: who made them, and how each ended; ValueError, naming the file, when it is damaged."""
+    found = _read(folder / "done.json", folder)
+    if not (isinstance(found, dict) and {"made_on", "runs"} <= set(found)):
+        raise ValueError(f"{folder / 'done.json'} does not describe runs; delete {folder} to make them again")
+    return found
+
+
+def _read(path: Path, folder: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as problem:
+        raise ValueError(f"{path} cannot be read ({problem}); delete {folder} to make the runs again") from problem
+
+
+def hash_of(*items: object) -> str:
+    """First 24 hex digits of the SHA-256 of several things' texts."""
+    return hashlib.sha256("\n".join(map(str, items)).encode()).hexdigest()[:24]
