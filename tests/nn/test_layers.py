@@ -8,6 +8,7 @@ import torch
 from grannfield.nn.attention import neighbor_softmax
 from grannfield.nn.directional import orthogonal_linear
 from grannfield.nn.norm import BatchNorm
+from grannfield.nn.radial import GaussianBasis
 
 
 def test_batch_norm_is_pytorchs_over_the_rows_that_are_kept() -> None:
@@ -90,3 +91,14 @@ def test_orthogonal_layers_have_glorots_variance() -> None:
     assert float(layer.weight.detach().var()) == pytest.approx(2 / 40) and not layer.bias.any()
     gram = (layer.weight @ layer.weight.T).detach()
     torch.testing.assert_close(gram, gram[0, 0] * torch.eye(16), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_gaussians_are_those_of_the_formula_to_second_order_and_never_denormal(trainable: bool) -> None:
+    basis = GaussianBasis(9, 6.0, trainable).double()
+    d = torch.tensor([0.7, 2.3, 5.9], dtype=torch.float64, requires_grad=True)
+    plain = lambda d: torch.exp(basis.coeff * (d.unsqueeze(-1) - basis.centers).square())  # noqa: E731
+    torch.testing.assert_close(basis(d), plain(d), rtol=1e-12, atol=1e-30)
+    assert torch.autograd.gradcheck(basis, d) and torch.autograd.gradgradcheck(basis, d)
+    fine = GaussianBasis(100, 6.0, trainable)(torch.linspace(0.5, 6.0, 200))
+    assert float(fine.detach().min()) > torch.finfo(torch.float32).tiny
