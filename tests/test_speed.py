@@ -17,7 +17,7 @@ from grannfield import speed_training
 from grannfield.cli import main
 from grannfield.forcefield import create, registered
 from grannfield.md.state import MDState, initial_state
-from grannfield.nn import spherical
+from grannfield.nn import sizes
 from grannfield.speed import (
     against_loops,
     against_rival,
@@ -101,7 +101,7 @@ def test_an_evaluation_asks_for_no_more_operations_than_its_goal(name: str, most
 def test_operations_do_not_depend_on_the_cache_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(costs, "create", lambda name: create(name, **SMALL[name]))
     usual = operations(["escn"])
-    monkeypatch.setitem(spherical.BUFFER, "cpu", 2**12)
+    monkeypatch.setitem(sizes.BUFFER, "cpu", 2**12)
     assert operations(["escn"]) == usual
     field, start = create("escn", **SMALL["escn"]).eval(), subjects.crystal("LGPS")
     assert count_operations(costs.evaluation_of(field, start))[0] > usual["escn"]["operations"]

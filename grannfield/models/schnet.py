@@ -12,6 +12,7 @@ from grannfield.forcefield import ForceField, register
 from grannfield.graph import AtomGraph, neighbor_values, pair_distances
 from grannfield.nn.mlp import LN2, each_linear, glorot_linear, joint_linear, shifted_softplus, softplus
 from grannfield.nn.radial import GaussianBasis, cosine_cutoff
+from grannfield.nn.sizes import at_once
 
 
 @register("schnet")
@@ -48,11 +49,16 @@ class SchNet(ForceField):
         return self.head1(shifted_softplus(self.head0(x))).squeeze(-1)
 
     def filters(self, edge_vec: Tensor, graph: AtomGraph) -> tuple[Tensor, ...]:
-        """Weights [P + 1, F] of every interaction, all at once: they depend on nothing but the distance."""
+        """Weights [P + 1, F] of every interaction: they depend on nothing but the distance.
+
+        All by one product where launches are what takes time; one after the other where the arrays would leave the cache.
+        """
         distance = pair_distances(edge_vec, graph)
+        rbf, fade = self.rbf(distance), cosine_cutoff(distance, self.cutoff).unsqueeze(-1)
         first, second = zip(*((i.filter0, i.filter1) for i in self.interactions), strict=True)
-        weight = each_linear(softplus(joint_linear(self.rbf(distance), first)), second, shift=-LN2)
-        return (weight * cosine_cutoff(distance, self.cutoff).unsqueeze(-1)).unbind()
+        if len(first) * second[0].out_features * len(distance) > at_once(distance.device):
+            return tuple(b(shifted_softplus(a(rbf))) * fade for a, b in zip(first, second, strict=True))
+        return (each_linear(softplus(joint_linear(rbf, first)), second, shift=-LN2) * fade).unbind()
 
 
 class Interaction(nn.Module):
@@ -110,26 +116,35 @@ class _Exchanged(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, senders: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
-        sent = x.index_select(0, senders.view(-1)).view(2, *weight.shape)
-        ctx.save_for_backward(x, weight, sent, senders, rows, starts)
-        return torch.embedding_bag((sent * weight).flatten(0, 1), rows, starts, mode=0)[0]
+        ctx.save_for_backward(x, weight, senders, rows, starts)
+        sent = x.index_select(0, senders.view(-1)).view(2, *weight.shape).mul_(weight)
+        return torch.embedding_bag(sent.flatten(0, 1), rows, starts, mode=0)[0]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, weight, sent, *places = ctx.saved_tensors
-        return _Exchanged.apply(grad, weight, *places), _Products.apply(grad, x, sent, *places), None, None, None
+        x, weight, *places = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return _Exchanged.apply(grad, weight, *places), _Products.apply(grad, x, *places), None, None, None
+        senders, rows, starts = places  # nobody differentiates again: both slopes from one gather
+        sent = grad.index_select(0, senders.view(-1)).view(2, *weight.shape)
+        by_weight = _products(sent, x.index_select(0, senders.view(-1)).view_as(sent))
+        return torch.embedding_bag(sent.mul_(weight).flatten(0, 1), rows, starts, mode=0)[0], by_weight, None, None, None
 
 
 class _Products(torch.autograd.Function):
-    """g_i x_j + g_j x_i of every pair; `sent` is x at the senders."""
+    """g_i x_j + g_j x_i of every pair."""
 
     @staticmethod
-    def forward(ctx: Any, g: Tensor, x: Tensor, sent: Tensor, senders: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
+    def forward(ctx: Any, g: Tensor, x: Tensor, senders: Tensor, rows: Tensor, starts: Tensor) -> Tensor:
         ctx.save_for_backward(g, x, senders, rows, starts)
-        mine, theirs = g.index_select(0, senders.view(-1)).view_as(sent).unbind()  # of the second slot's centre, of the first's
-        return torch.addcmul(theirs * sent[0], mine, sent[1])
+        return _products(*(y.index_select(0, senders.view(-1)).view(2, -1, y.shape[1]) for y in (g, x)))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         g, x, *places = ctx.saved_tensors
-        return _Exchanged.apply(x, grad, *places), _Exchanged.apply(g, grad, *places), None, None, None, None
+        return _Exchanged.apply(x, grad, *places), _Exchanged.apply(g, grad, *places), None, None, None
+
+
+def _products(g: Tensor, x: Tensor) -> Tensor:
+    """The same, of what was gathered at the senders [2, P + 1, C]: in the first row j, in the second i."""
+    return (g[1] * x[0]).addcmul_(g[0], x[1])

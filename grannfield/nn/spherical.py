@@ -7,32 +7,14 @@ along the edge: there a roll about the edge mixes only m and -m.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from grannfield.graph import AtomGraph, Inward, neighbor_values, pair_values, reversed_values
 from grannfield.nn.harmonics import Constant, degrees_and_orders, sphere_grid, sphere_points, spherical_harmonics
-
-BUFFER = {"cpu": 2**19}
-"""Numbers in the largest temporary array of `in_parts`, by kind of device: on a CPU what stays in its cache."""
-LARGE_BUFFER = 2**28
-"""The same on any other device, 1 GiB in single precision: one crystal of 50 atoms at once, and a bound on memory for many."""
-
-
-@contextmanager
-def sized_for(device: str) -> Iterator[None]:
-    """Within it edges go in such parts as on a device of this kind ("cuda"), wherever they are: to count what it would do."""
-    usual = dict(BUFFER)
-    BUFFER.clear()
-    BUFFER.update(dict.fromkeys({"cpu", device, *usual}, usual.get(device, LARGE_BUFFER)))
-    try:
-        yield
-    finally:
-        BUFFER.clear()
-        BUFFER.update(usual)
+from grannfield.nn.sizes import at_once
 
 
 def silu(x: Tensor) -> Tensor:
@@ -101,7 +83,7 @@ def in_parts(step: Callable[..., Tensor], numbers: int, least: int, *values: Ten
 
 def parts_of(edges: int, numbers: int, least: int, device: torch.device) -> list[slice]:
     """Which edges go at once on a device when each needs so many numbers: at least as many as a matrix product is fast with."""
-    size = max(least, BUFFER.get(device.type, LARGE_BUFFER) // max(1, numbers))
+    size = max(least, at_once(device) // max(1, numbers))
     return [slice(first, min(first + size, edges)) for first in range(0, max(1, edges), size)]
 
 

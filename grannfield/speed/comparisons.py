@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from grannfield.md.evaluate import Evaluate
 from grannfield.md.integrators import evaluated
 from grannfield.md.state import MDState, initial_state
 from grannfield.md.watch import Watch
-from grannfield.neighbors import neighbor_graph, replica_graph
+from grannfield.neighbors import replica_graph
 from grannfield.speed.loops import PROTOCOL, Loop, OurField, PyGField, ase_loop, torch_sim_loop
 from grannfield.speed.rivals import RIVALS, evaluation
 from grannfield.speed.subjects import awake, crystal, missing
@@ -23,6 +24,8 @@ from grannfield.speed.timing import Clock, compared, interleaved, quartiles
 OURS, ALONE = "grannfield", "predict alone"
 MD_STEPS = 12
 """In a timed block of molecular dynamics of one replica; half as many of several."""
+RATTLE = 0.05
+"""Å, of every coordinate between two evaluations."""
 LOOPS: dict[str, tuple[str, ...]] = {
     "schnet": ("ASE", "torch-sim, our field", "torch-sim, PyTorch Geometric"),
     "cgcnn": ("ASE", "torch-sim, our field"),
@@ -31,21 +34,34 @@ LOOPS: dict[str, tuple[str, ...]] = {
 
 
 def against_rival(name: str, material: str = "LGPS", rounds: int = 10, device: str = "cpu") -> dict[str, Any]:
-    """Energy and forces of one structure, neighbour list included: ours against PyTorch Geometric's with the same weights."""
+    """Energy and forces, neighbour list included: ours against PyTorch Geometric's with the same weights.
+
+    Both are given the same positions, others at every call as in a simulation: each with its own search.
+    """
     field, start = awake(name, device=device), crystal(material)
-    z, pos, cell = np.asarray(start.z, np.int64), np.asarray(start.pos, float), np.asarray(start.cell, float)
-    ours = lambda: field.predict(neighbor_graph(z, pos, cell, field.cutoff).to(device))  # noqa: E731
-    calls: dict[str, Callable[[], Any]] = {OURS: ours}
+    z, cell = np.asarray(start.z, np.int64), np.asarray(start.cell, float)
+    places = start.pos + np.random.default_rng(0).normal(scale=RATTLE, size=(8, *start.pos.shape))
+    state = initial_state(start.z, start.pos, cell, PROTOCOL.temperature, [0])
+    evaluate = Evaluate(field, MDState(**{key: value.to(device) for key, value in vars(state).items()}))
+    ours = lambda pos: evaluate(torch.from_numpy(pos).to(device).unsqueeze(0))  # noqa: E731
+    calls: dict[str, Callable[[], Any]] = {OURS: _turning(ours, places)}
     entry: dict[str, Any] = {
-        "what": f"energy and forces of {name} at Table 1 size, {material} ({len(z)} atoms), neighbour list included",
+        "what": f"energy and forces of {name} at Table 1 size, {material} ({len(z)} atoms), positions new at every call",
         "not installed": missing("PyTorch Geometric"),
     }
     if not entry["not installed"]:
         rival = evaluation(RIVALS[name](field).eval(), field.cutoff)
-        calls["PyTorch Geometric"] = lambda: rival(z, pos, cell)
-        entry["forces_differ"] = {"PyTorch Geometric": _difference(ours().forces, torch.from_numpy(rival(z, pos, cell)[1]))}
+        calls["PyTorch Geometric"] = _turning(lambda pos: rival(z, pos, cell), places)
+        theirs = torch.from_numpy(rival(z, places[0], cell)[1])
+        entry["forces_differ"] = {"PyTorch Geometric": _difference(ours(places[0])[1][0], theirs)}
     entry["times"] = compared(interleaved(calls, rounds, f"{name} {material}", device=device), OURS)
     return entry
+
+
+def _turning(call: Callable[[np.ndarray], Any], places: np.ndarray) -> Callable[[], Any]:
+    """A call on one set of positions after the other."""
+    turn = itertools.cycle(places)
+    return lambda: call(next(turn))
 
 
 def against_ase(name: str, material: str = "LGPS", rounds: int = 10) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 from grannfield.data.structure import Structure
 from grannfield.forcefield import ForceField, create, registered
 from grannfield.neighbors import AllPairs, neighbor_graph
-from grannfield.nn.spherical import sized_for
+from grannfield.nn.sizes import sized_for
 from grannfield.speed.subjects import crystal
 from grannfield.testing import FREE, count_operations, operation
 

@@ -15,7 +15,7 @@ from grannfield.contract.samples import gamma, skew
 from grannfield.contract.weights import enliven
 from grannfield.forcefield import create, load, save, to_precision
 from grannfield.neighbors import neighbor_graph
-from grannfield.nn import spherical
+from grannfield.nn import sizes
 from grannfield.testing import parity, parity_field
 from tests.models import by_hand
 from tests.models.by_hand import change, rotation_error, turned, wild
@@ -153,7 +153,7 @@ def test_rotations_are_respected_better_than_published() -> None:
 def test_edges_in_parts_are_edges_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     field, graph = small(), crystal()
     whole = field.predict(graph).forces
-    monkeypatch.setitem(spherical.BUFFER, "cpu", 2 * graph.mask.shape[1] * field.message.activation.points * 6)
+    monkeypatch.setitem(sizes.BUFFER, "cpu", 2 * graph.mask.shape[1] * field.message.activation.points * 6)
     parts = field.predict(graph).forces
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-11 * float(whole.abs().max()))
 

@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from grannfield.forcefield import create
 from grannfield.graph import AtomGraph, neighbor_values
 from grannfield.models.schnet import Exchange
 from grannfield.neighbors import neighbor_graph
+from grannfield.nn import sizes
 from grannfield.nn.mlp import shifted_softplus
 from tests.test_neighbors import padded
 
@@ -73,3 +75,16 @@ def test_softplus_is_differentiable_to_third_order() -> None:
         return torch.autograd.grad(second.sum(), x)[0]
 
     torch.testing.assert_close(third(shifted_softplus), third(lambda x: torch.nn.functional.softplus(x) - np.log(2.0)))
+
+
+def test_filters_are_the_same_all_at_once_or_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    field, graph = create("schnet", hidden_channels=8, num_filters=8, num_interactions=3, num_gaussians=8).double(), crystal()
+    with torch.no_grad():
+        for p in field.parameters():
+            p.normal_(std=0.3)
+    at_once = field.predict(graph)
+    monkeypatch.setitem(sizes.BUFFER, "cpu", 1)
+    one_by_one = field.predict(graph)
+    torch.testing.assert_close(one_by_one.energy, at_once.energy, rtol=1e-12, atol=0)
+    torch.testing.assert_close(one_by_one.forces, at_once.forces, rtol=1e-10, atol=1e-12)

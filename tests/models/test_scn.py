@@ -16,7 +16,7 @@ from grannfield.forcefield import create
 from grannfield.graph import AtomGraph
 from grannfield.models import scn
 from grannfield.neighbors import neighbor_graph
-from grannfield.nn import spherical
+from grannfield.nn import sizes
 from grannfield.testing import parity, parity_field
 from tests.models import by_hand
 from tests.models.by_hand import change, rotation_error, turned, wild
@@ -197,7 +197,7 @@ def test_rotations_are_respected_better_than_published() -> None:
 def test_edges_in_parts_are_edges_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     field, graph = small(), crystal()
     whole = field.predict(graph).forces
-    monkeypatch.setitem(spherical.BUFFER, "cpu", 1)
+    monkeypatch.setitem(sizes.BUFFER, "cpu", 1)
     monkeypatch.setattr(scn, "LEAST_EDGES", 9)
     parts = field.predict(graph).forces
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-11 * float(whole.abs().max()))

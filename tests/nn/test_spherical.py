@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from grannfield.forcefield import create
-from grannfield.nn import spherical
+from grannfield.nn import sizes, spherical
 from grannfield.nn.about_edge import PointActivation, gated, orders_and_degrees
-from grannfield.nn.spherical import EdgeScalars, FixedFrames, SphereGrid, edge_scalars, in_parts, sized_for, with_constant
+from grannfield.nn.sizes import sized_for
+from grannfield.nn.spherical import EdgeScalars, FixedFrames, SphereGrid, edge_scalars, in_parts, with_constant
 from tests.models.test_escn import crystal
 
 
@@ -35,7 +36,7 @@ def test_point_activation_is_silu_of_the_values_on_a_grid(lmax: int, most: int, 
 def test_point_activation_has_two_derivatives(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where its edges go in parts: eight, and what is left."""
     step = PointActivation(1, 1, 4).double()
-    monkeypatch.setitem(spherical.BUFFER, "cpu", at_once * step.points * 2)
+    monkeypatch.setitem(sizes.BUFFER, "cpu", at_once * step.points * 2)
     y = drawn(9, 4, 2)
     assert torch.autograd.gradcheck(step, (y,)) and torch.autograd.gradgradcheck(step, (y,))
 
@@ -63,19 +64,19 @@ def test_edge_scalars_of_all_layers_are_those_of_each() -> None:
 
 
 def test_edges_go_in_parts_as_on_the_device_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(spherical.BUFFER, "cpu", 30)
-    sizes: list[int] = []
+    monkeypatch.setitem(sizes.BUFFER, "cpu", 30)
+    seen: list[int] = []
 
     def step(x: Tensor) -> Tensor:
-        sizes.append(len(x))
+        seen.append(len(x))
         return 2 * x
 
     x = torch.arange(25.0)
-    assert torch.equal(in_parts(step, 3, 8, x), 2 * x) and sizes == [10, 10, 5]
-    assert torch.equal(in_parts(step, 10, 8, x), 2 * x) and sizes[3:] == [8, 8, 8, 1]  # never fewer than asked for
+    assert torch.equal(in_parts(step, 3, 8, x), 2 * x) and seen == [10, 10, 5]
+    assert torch.equal(in_parts(step, 10, 8, x), 2 * x) and seen[3:] == [8, 8, 8, 1]  # never fewer than asked for
     with sized_for("cuda"):
-        assert torch.equal(in_parts(step, 3, 8, x), 2 * x) and sizes[7:] == [25]
-    assert spherical.BUFFER == {"cpu": 30} and len(in_parts(step, 3, 8, x[:0])) == 0
+        assert torch.equal(in_parts(step, 3, 8, x), 2 * x) and seen[7:] == [25]
+    assert sizes.BUFFER == {"cpu": 30} and len(in_parts(step, 3, 8, x[:0])) == 0
 
 
 def test_one_number_everywhere_is_added_to_every_value() -> None:
