@@ -43,7 +43,7 @@ class Descent:
         self._rate = recipe.learning_rate
         self.optimizer = torch.optim.Adam(
             self.weights.values(), lr=torch.tensor(self._rate, device=self.device) if self.on_gpu else self._rate,
-            weight_decay=recipe.weight_decay, amsgrad=True, fused=self.on_gpu or None, capturable=self.on_gpu,
+            weight_decay=recipe.weight_decay, amsgrad=True, fused=True, capturable=self.on_gpu,
         )  # fmt: skip
         self.share = torch.zeros((), device=self.device)
         """Of the new weights in the average, where a captured step reads it."""
