@@ -176,7 +176,7 @@ def test_a_contender_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPa
     for module in ("torch_sim", "torch_geometric"):
         monkeypatch.setitem(sys.modules, module, None)
     entry = against_loops("schnet", subjects.SMALL_CELL, 1, rounds=1)
-    assert entry["not installed"] == ["torch_geometric", "torch_sim"]
+    assert {"torch_geometric", "torch_sim"} <= set(entry["not installed"])
     assert set(entry["times"]) == {"grannfield", "ASE", "predict alone"}
     entry = against_rival("schnet", subjects.SMALL_CELL, rounds=1)
     assert entry["not installed"] == ["torch_geometric"] and set(entry["times"]) == {"grannfield"}
