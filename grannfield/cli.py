@@ -204,8 +204,13 @@ def _md(options: argparse.Namespace) -> None:
 def _add_check(commands: Any) -> None:
     from grannfield.contract import command
 
+    _add_documented(commands, "check", command)
+
+
+def _add_documented(commands: Any, name: str, command: Any) -> None:
+    """A command whose module says what it is and what it takes."""
     parser = commands.add_parser(
-        "check",
+        name,
         help=command.HELP,
         description=command.DESCRIPTION,
         epilog=command.EPILOG,
@@ -351,15 +356,7 @@ def _print_table(rows: list[dict[str, str]]) -> None:
 def _add_reproduce(commands: Any) -> None:
     from grannfield.reproduce import command
 
-    parser = commands.add_parser(
-        "reproduce",
-        help=command.HELP,
-        description=command.DESCRIPTION,
-        epilog=command.EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.add_arguments(parser)
-    parser.set_defaults(run=command.run)
+    _add_documented(commands, "reproduce", command)
 
 
 def _add_materials(commands: Any) -> None:

@@ -22,7 +22,7 @@ from grannfield.forcefield import ForceField
 from grannfield.graphset import GraphSet
 from grannfield.learning import BEFORE_CAPTURE, Descent, Losses, TrainingStep
 from grannfield.recipe import Recipe, loss_of
-from grannfield.speed.rivals import RIVALS, PyGDimeNet, periodic_triplets
+from grannfield.speed.rivals import RIVALS, PyGDimeNet
 from grannfield.speed.subjects import awake, missing
 from grannfield.speed.timing import compared, finished, interleaved
 
@@ -129,17 +129,7 @@ class BatchedDimeNet(PyGDimeNet):
 
     def energies(self, z: Tensor, pos: Tensor, j: Tensor, i: Tensor, across: Tensor, batch: Tensor) -> Tensor:
         """[B]; edges are numbered through, batch [N] is the structure of each atom."""
-        vectors = pos[j] + across - pos[i]
-        kj, ji = periodic_triplets(j, i, across, len(z))
-        first, second = vectors[ji], vectors[kj]
-        angle = torch.atan2(torch.linalg.cross(first, second).norm(dim=-1), (first * second).sum(dim=-1))
-        distance = vectors.norm(dim=-1)
-        rbf, sbf = self.model.rbf(distance), self.model.sbf(distance, angle, kj)
-        x = self.model.emb(z, rbf, i, j)
-        atomic = self.model.output_blocks[0](x, rbf, i, num_nodes=len(z))
-        for interaction, output in zip(self.model.interaction_blocks, self.model.output_blocks[1:], strict=True):
-            x = interaction(x, rbf, sbf, kj, ji)
-            atomic = atomic + output(x, rbf, i, num_nodes=len(z))
+        atomic = self.atomic(z, pos, j, i, across)
         return atomic.new_zeros(int(batch[-1]) + 1).index_add(0, batch, atomic.squeeze(1))
 
 

@@ -107,6 +107,10 @@ class PyGDimeNet(nn.Module):
         self.model.load_state_dict({_theirs(key): value for key, value in ours.items() if not key.endswith("up.bias")})
 
     def forward(self, z: Tensor, pos: Tensor, j: Tensor, i: Tensor, across: Tensor) -> Tensor:
+        return self.atomic(z, pos, j, i, across).sum()
+
+    def atomic(self, z: Tensor, pos: Tensor, j: Tensor, i: Tensor, across: Tensor) -> Tensor:
+        """What leaves the blocks, [N, 1]."""
         vectors = pos[j] + across - pos[i]
         kj, ji = periodic_triplets(j, i, across, len(z))
         first, second = vectors[ji], vectors[kj]
@@ -118,7 +122,7 @@ class PyGDimeNet(nn.Module):
         for interaction, output in zip(self.model.interaction_blocks, self.model.output_blocks[1:], strict=True):
             x = interaction(x, rbf, sbf, kj, ji)
             energy = energy + output(x, rbf, i, num_nodes=len(z))
-        return energy.sum()
+        return energy
 
 
 def periodic_triplets(j: Tensor, i: Tensor, across: Tensor, n: int) -> tuple[Tensor, Tensor]:
