@@ -9,6 +9,7 @@ fixed shapes and without host synchronisation on any device, and where vesin is 
 from __future__ import annotations
 
 from functools import cache
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -83,7 +84,7 @@ def graph_from_edges(
 
 def half_list(pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each unordered pair once: i [P], j [P], shift [P,3]. By vesin, or by brute force where it is not installed."""
-    search = _vesin(cutoff)
+    search = _vesin(cutoff, get_ident())
     cell = complete(torch.tensor(cell)[None], pbc)[0].numpy()
     if search is None:
         graph = brute_force(np.ones(len(pos)), torch.tensor(pos)[None], torch.tensor(cell)[None], cutoff, pbc)
@@ -97,7 +98,8 @@ def half_list(pos: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float)
 
 
 @cache
-def _vesin(cutoff: float) -> Any:
+def _vesin(cutoff: float, thread: int) -> Any:
+    """A search of a thread's own: it keeps its lists from call to call, and two threads in one end the process."""
     try:
         import vesin
     except ImportError:

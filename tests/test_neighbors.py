@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -93,7 +95,7 @@ def test_search_without_vesin(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     cell, pos = np.diag([6.0, 7.0, 8.0]), rng.uniform(0, 6, (20, 3))
     with_vesin = neighbor_graph(np.ones(20), pos, cell, CUTOFF)
-    monkeypatch.setattr(search, "_vesin", lambda cutoff: None)
+    monkeypatch.setattr(search, "_vesin", lambda cutoff, thread: None)
     without = neighbor_graph(np.ones(20), pos, cell, CUTOFF)
     assert edges(with_vesin) == edges(without)
     check_layout(without)
@@ -264,3 +266,17 @@ def test_to_pyg_carries_every_edge() -> None:
     again = data.pos[data.edge_index[0]] - data.pos[data.edge_index[1]]
     shifted = again + torch.bmm(data.edge_shift[:, None], data.cell[data.batch[data.edge_index[1]]]).squeeze(1)
     torch.testing.assert_close(shifted, data.edge_vec)
+
+
+def test_threads_search_side_by_side() -> None:
+    """A list shared by two threads ends the process, so a process of its own is asked."""
+    script = """
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+from grannfield.neighbors import half_list
+pos, cell = np.random.default_rng(0).random((300, 3)) * 12, 12 * np.eye(3)
+found = ThreadPoolExecutor(4).map(lambda _: len(half_list(pos, cell, np.ones(3, bool), 5.0)[0]), range(200))
+print(len(set(found)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "1")

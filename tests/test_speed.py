@@ -16,7 +16,11 @@ from torch import Tensor
 from grannfield import speed_training
 from grannfield.cli import main
 from grannfield.forcefield import create, registered
+from grannfield.md.block import Blocks
+from grannfield.md.evaluate import Evaluate
+from grannfield.md.integrators import evaluated
 from grannfield.md.state import MDState, initial_state
+from grannfield.md.watch import Watch
 from grannfield.nn import sizes
 from grannfield.speed import (
     against_loops,
@@ -53,6 +57,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     sized = lambda name: create(name, **SIZES.get(name, {}))  # noqa: E731
     monkeypatch.setattr(subjects, "create", sized)
     monkeypatch.setattr(costs, "create", sized)
+    monkeypatch.setattr(comparisons, "GENTLE", 1.0)  # forces of a size that shows whether the motion is the same
 
 
 def test_a_contender_that_takes_twice_as_long_has_a_ratio_of_two() -> None:
@@ -160,6 +165,15 @@ def test_torch_sim_makes_the_same_motion(model: Any) -> None:
     assert theirs.integrator.startswith("Nosé-Hoover")
     assert (theirs.forces - ours.forces).abs().max() < 1e-5 * ours.forces.abs().max()
     assert (moved(theirs, start, 9) - moved(ours, start, 10)).abs().max() < 2e-3  # it made one to see whether it can
+
+
+@pytest.mark.usefixtures("small")
+def test_a_gentle_field_fails_no_replica() -> None:
+    start = start_of(2)
+    evaluate = Evaluate(awake("schnet", strength=subjects.GENTLE), start)
+    blocks = Blocks(evaluate, PROTOCOL, start.pos.device)
+    _, watch = blocks(evaluated(start, evaluate), Watch.new(2, 2.0), 0, 40)
+    assert watch.alive.all()
 
 
 @pytest.mark.usefixtures("small")

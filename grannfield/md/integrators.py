@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,48 +26,73 @@ def evaluated(state: MDState, evaluate: Evaluate) -> MDState:
 
 def velocity_verlet(state: MDState, evaluate: Evaluate, timestep: float) -> MDState:
     """One NVE step of `timestep` fs: half kick, drift, half kick (Swope et al., 10.1063/1.442716)."""
-    kick = 0.5 * timestep * units.ACCELERATION / state.mass
-    vel = state.vel + kick * state.forces
-    pos = state.pos + timestep * vel
+    kick = (0.5 * timestep * units.ACCELERATION) / state.mass
+    vel = torch.addcmul(state.vel, kick, state.forces)
+    pos = torch.add(state.pos, vel, alpha=timestep)
     energy, forces = evaluate(pos)
-    return state.moved(pos=pos, vel=vel + kick * forces, energy=energy, forces=forces)
+    return state.moved(pos=pos, vel=torch.addcmul(vel, kick, forces), energy=energy, forces=forces)
 
 
-def nose_hoover(state: MDState, evaluate: Evaluate, timestep: float, temperature: Tensor | float, damping: float) -> MDState:
+def nose_hoover(
+    state: MDState,
+    evaluate: Evaluate,
+    timestep: float,
+    temperature: Tensor | float,
+    damping: float,
+    kinetic: Tensor | None = None,
+) -> MDState:
     """One NVT step with a Nosé-Hoover chain (10.1063/1.463940, splitting of 10.1080/00268979600100761).
 
     temperature in K (a number or [R]), damping in fs: the chain's masses are Q_1 = g k T damping² and Q_j = k T damping², as
-    LAMMPS' `fix nvt`. The momentum of the centre of mass is left alone.
+    LAMMPS' `fix nvt`. The momentum of the centre of mass is left alone. `kinetic` [R] eV: that of the state, where it is known.
     """
-    state = _half_chain(state, timestep, temperature, damping)
+    state = _half_chain(state, timestep, temperature, damping, kinetic)
     state = velocity_verlet(state, evaluate, timestep)
     return _half_chain(state, timestep, temperature, damping)
 
 
-def _half_chain(state: MDState, timestep: float, temperature: Tensor | float, damping: float) -> MDState:
+def _half_chain(
+    state: MDState, timestep: float, temperature: Tensor | float, damping: float, kinetic: Tensor | None = None
+) -> MDState:
     """Half a step of the chain and of the velocities' scaling.
 
-    On the CPU the few numbers of the chain are NumPy's, which takes half the time of so many small tensors.
+    On the CPU the few numbers of the chain are Python's: between two evaluations of a network the processor's caches hold
+    nothing of the code for arrays, which then takes several times as long.
     """
-    per_kinetic = (2 / (state.degrees_of_freedom * units.BOLTZMANN)) / temperature
-    heat, g = kinetic_energy(state.vel, state.mass) * per_kinetic, state.degrees_of_freedom
+    g = state.degrees_of_freedom
+    kinetic = kinetic_energy(state.vel, state.mass) if kinetic is None else kinetic
+    heat = kinetic * ((2 / (g * units.BOLTZMANN)) / temperature)
     if not at_hand(state.vel):
-        s, xi, v_xi = _chain(heat, state.xi, state.v_xi, g, timestep, damping, torch)
-    else:
-        with np.errstate(all="ignore"):  # what overflows is a failure event of its replica
-            arrays = _chain(heat.numpy(), state.xi.numpy(), state.v_xi.numpy(), g, timestep, damping, np)
-        s, xi, v_xi = (torch.from_numpy(x) for x in arrays)
-    return state.moved(vel=state.vel * s.view(-1, 1, 1), xi=xi, v_xi=v_xi)
+        s, between, after = _links(heat, list(state.v_xi.unbind(1)), g, timestep, damping, torch.exp)
+        drift, v_xi = torch.stack(between, 1), torch.stack(after, 1)
+        return state.moved(vel=state.vel * s.view(-1, 1, 1), xi=state.xi + drift * (timestep / 2), v_xi=v_xi)
+    links = [_links(h, v, g, timestep, damping, _exp) for h, v in zip(heat.tolist(), state.v_xi.tolist(), strict=True)]
+    xi = [
+        [x + v * (timestep / 2) for x, v in zip(xs, vs, strict=True)]
+        for xs, (_, vs, _) in zip(state.xi.tolist(), links, strict=True)
+    ]
+    number = lambda values: torch.tensor(values, dtype=torch.float64)  # noqa: E731
+    s = links[0][0] if len(links) == 1 else number([link[0] for link in links]).view(-1, 1, 1)
+    return state.moved(vel=state.vel * s, xi=number(xi), v_xi=number([link[2] for link in links]))
 
 
-def _chain(heat: Any, xi: Any, v_xi: Any, g: int, timestep: float, damping: float, xp: Any) -> tuple[Any, Any, Any]:
-    """Scaling factor s [R] and the chain after half a step; `heat` [R] is kinetic temperature over target.
+def _exp(x: float) -> float:
+    """e^x, infinity where that is too large: a failure event of its replica."""
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
+
+
+def _links(
+    heat: Any, v: list[Any], g: int, timestep: float, damping: float, exp: Callable[[Any], Any]
+) -> tuple[Any, list[Any], list[Any]]:
+    """Scaling factor s, and the links' velocities between the halves and after half a step; `heat` is temperature over target.
 
     Forces on the links over their masses: G_0/Q_0 = w (heat - 1), G_1/Q_1 = g v_0² - w and G_j/Q_j = v_{j-1}² - w after
-    that, with w = 1/damping². xp: torch or numpy.
+    that, with w = 1/damping². For one replica as numbers, or for all as arrays [R].
     """
     w, quarter = damping**-2, timestep / 4
-    v = [v_xi[:, j] for j in range(v_xi.shape[1])]
     last = len(v) - 1
 
     def push(j: int) -> Any:
@@ -78,15 +103,15 @@ def _chain(heat: Any, xi: Any, v_xi: Any, g: int, timestep: float, damping: floa
     v[last] = v[last] + push(last)
     brake = [v[last]] * last
     for j in range(last - 1, -1, -1):
-        brake[j] = xp.exp(v[j + 1] * (-timestep / 8))
+        brake[j] = exp(v[j + 1] * (-timestep / 8))
         v[j] = (v[j] * brake[j] + push(j)) * brake[j]
-    s = xp.exp(v[0] * (-timestep / 2))
+    s = exp(v[0] * (-timestep / 2))
     heat = heat * (s * s)
-    xi = xi + xp.stack(v, 1) * (timestep / 2)
+    between = list(v)
     for j in range(last):  # no link has changed since its brake on the one below was computed
         v[j] = (v[j] * brake[j] + push(j)) * brake[j]
     v[last] = v[last] + push(last)
-    return s, xi, xp.stack(v, 1)
+    return s, between, v
 
 
 def nose_hoover_invariant(state: MDState, temperature: float, damping: float) -> Tensor:

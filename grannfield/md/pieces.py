@@ -52,6 +52,7 @@ class Pieces:
     def restore(self, state: MDState, watch: Watch) -> tuple[MDState, Watch, int, float]:
         assert self.last is not None
         load = lambda prefix, like: {  # noqa: E731
-            key: torch.from_numpy(np.array(self.last[f"{prefix}.{key}"])).to(value.device) for key, value in vars(like).items()
+            key: torch.from_numpy(np.array(self.last.get(f"{prefix}.{key}", value.cpu()))).to(value.device)
+            for key, value in vars(like).items()  # files may be older than a part of the state
         }
         return MDState(**load("state", state)), Watch(**load("watch", watch)), int(self.last["step"]), float(self.last["spent"])

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,25 @@ from grannfield.compiled import Mode
 from grannfield.forcefield import ForceField, weights_hash
 from grannfield.md.block import Blocks, Snapshot, advance
 from grannfield.md.evaluate import Evaluate
-from grannfield.md.integrators import evaluated
+from grannfield.md.integrators import evaluated, nose_hoover_invariant
 from grannfield.md.pieces import Pieces
 from grannfield.md.protocol import Protocol
 from grannfield.md.state import MDState, drift_velocity, initial_state, kinetic_temperature
+from grannfield.md.stochastic import stochastic_invariant
 from grannfield.md.watch import AVERAGED_OVER, CAUSES, Watch
 from grannfield.progress import progress
 from grannfield.trajectory import Trajectory
 
 __all__ = ["EngineFailure", "MDRun", "Protocol", "advance", "simulate"]
 
+log = logging.getLogger("grannfield")
+
 STEPS_PER_FILE = 250
 """A kill loses at most this many steps."""
+SECONDS_PER_FILE = 60.0
+"""Nor, of a slow force field, much more than so much work."""
+SECONDS_PER_BLOCK = 1.0
+"""Wall time after which an uncaptured block ends, so that the bar moves and a cut loses little."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,8 @@ class MDRun:
     """Å/ps, speed of the centre of mass at the end: not zero where forces do not add up to zero."""
     internal_temperature: float
     """K, mean kinetic temperature of the stored frames with the motion of the centre of mass removed."""
+    energy_drift: float = math.nan
+    """eV/fs, slope of the energy that should be conserved, the thermostat's share included; NaN where it was not kept."""
 
     def production(self) -> Trajectory | None:
         """Stored frames after the equilibration of the *planned* length; None when the run failed before."""
@@ -83,20 +93,25 @@ def simulate(
     label: str = "MD",
     captured: bool | None = None,
     mode: Mode = "auto",
+    seconds_per_file: float = SECONDS_PER_FILE,
 ) -> list[MDRun]:
     """Run one replica for each seed from pos [n,3] Å in cell [3,3] Å; a replica that fails stops, the others go on.
 
     `captured`: blocks of steps as one unit with fixed shapes (default: on a GPU). `mode`: whether the field is compiled, see
     `grannfield.compiled`.
 
-    With a `folder` the run can be killed and called again: it continues exactly where it was. ValueError when the folder
+    With a `folder` the run can be killed and called again: it continues exactly where it was, with the loss of at most
+    STEPS_PER_FILE steps and of about `seconds_per_file` of work. ValueError when the folder
     holds a run with other settings, FloatingPointError when the very first energy or force is NaN or infinite.
     """
     state = initial_state(z, pos, cell, protocol.start_temperature if protocol.ramp_steps else protocol.temperature, seeds)
     state = MDState(**{key: value.to(device) for key, value in vars(state).items()})
     evaluate = Evaluate(field.to(device).eval(), state, fixed=captured, mode=mode)
     blocks = Blocks(evaluate, protocol, state.pos.device, captured)
-    run = _Run(Pieces(folder, _identity(field, state, protocol, seeds)), protocol)
+    if protocol.random and blocks.captured:  # random numbers are the host's
+        log.warning("steps with the thermostat %r are launched one by one, not captured in blocks", protocol.thermostat)
+        blocks.captured = False
+    run = _Run(Pieces(folder, _identity(field, state, protocol, seeds)), protocol, seconds_per_file)
     step, watch = 0, Watch.new(len(seeds), protocol.timestep, device)
     if run.pieces.last is None:
         state = evaluated(state, evaluate)
@@ -111,10 +126,14 @@ def simulate(
     with progress(total * protocol.timestep * 1e-3, label, "ps") as bar:
         bar.update(step * protocol.timestep * 1e-3)
         try:
+            most = total
             while step < total and run.alive:
-                n = blocks.length(step)
+                n = min(blocks.length(step), most)
+                begin = time.monotonic()
                 state, watch = blocks(state, watch, step, n)
                 step += n
+                if not blocks.captured:
+                    most = max(1, int(n * SECONDS_PER_BLOCK / max(time.monotonic() - begin, 1e-9)))
                 before, latest = latest, Snapshot.of(state, watch, step)
                 # A device is given the next block before the host looks at the last but one.
                 run.take(before if latest.arrived is not None else latest)
@@ -133,8 +152,9 @@ def simulate(
 class _Run:
     """What has come back of a run so far."""
 
-    def __init__(self, pieces: Pieces, protocol: Protocol) -> None:
+    def __init__(self, pieces: Pieces, protocol: Protocol, seconds_per_file: float) -> None:
         self.pieces, self.protocol, self.frames = pieces, protocol, pieces.frames
+        self.seconds_per_file, self.written = seconds_per_file, time.monotonic()
         self.spent, self.start, self.taken = 0.0, time.monotonic(), pieces.step
         self.alive, self.temperature = True, math.nan
         self.whole = True
@@ -158,11 +178,13 @@ class _Run:
         if after_ramp > 0 and after_ramp % self.protocol.stride == 0:
             self.frames.append(_frame(moment.state, after_ramp, self.protocol, moment.watch))
         self.whole = True
-        if moment.step >= self.pieces.step + STEPS_PER_FILE:
+        late = time.monotonic() >= self.written + self.seconds_per_file
+        if late or moment.step >= self.pieces.step + STEPS_PER_FILE:
             self.write(moment)
 
     def write(self, moment: Snapshot) -> None:
         self.pieces.write(moment.state, moment.watch, moment.step, self.seconds)
+        self.written = time.monotonic()
 
 
 def _frame(state: MDState, after_ramp: int, protocol: Protocol, watch: Watch) -> dict[str, np.ndarray]:
@@ -178,22 +200,30 @@ def _frame(state: MDState, after_ramp: int, protocol: Protocol, watch: Watch) ->
         "energy": state.energy,
         "temperature": temperature,
         "internal_temperature": temperature - moving,
+        "conserved": conserved(state, protocol),
         "alive": watch.alive,
     }
     return {key: value.cpu().numpy() for key, value in values.items()}
 
 
+def conserved(state: MDState, protocol: Protocol) -> torch.Tensor:
+    """[R] eV, the energy that a run after its ramp conserves: that of the atoms, and of or given by their thermostat."""
+    if protocol.ensemble == "nvt" and not protocol.random:
+        return nose_hoover_invariant(state, protocol.temperature, protocol.damping)
+    return stochastic_invariant(state)
+
+
 def _finished(r: int, seed: int, run: _Run, end: Snapshot) -> MDRun:
     frames, state, watch, protocol = run.frames, end.state, end.watch, run.protocol
     good = [f for f in frames if f["alive"][r]]
-    pick = lambda key: np.stack([f[key][r] for f in good])  # noqa: E731
+    pick = lambda key: np.stack([f[key] if key == "time" else f[key][r] for f in good])  # noqa: E731
     trajectory = None
     if good:
         trajectory = Trajectory(
             z=state.z.cpu().numpy(),
             pos=pick("pos"),
             cell=state.cell[r].cpu().numpy(),
-            time=np.array([float(f["time"]) for f in good]),
+            time=pick("time"),
             temperature=pick("temperature"),
             energy=pick("energy"),
             forces=pick("forces"),
@@ -218,12 +248,18 @@ def _finished(r: int, seed: int, run: _Run, end: Snapshot) -> MDRun:
         seconds=run.seconds / len(watch.step),
         drift=float(drift_velocity(state)[r].norm()) * 1e3,
         internal_temperature=float(np.mean(pick("internal_temperature"))) if good else float("nan"),
+        energy_drift=_slope(pick("time"), pick("conserved")) if len(good) > 1 and "conserved" in good[0] else float("nan"),
     )
+
+
+def _slope(time: np.ndarray, energy: np.ndarray) -> float:
+    """Slope in eV/fs of the straight line through energies [F] in eV at times [F] in fs."""
+    return float(np.polyfit(time - time.mean(), energy - energy.mean(), 1)[0])
 
 
 def _identity(field: ForceField, state: MDState, protocol: Protocol, seeds: list[int]) -> str:
     """Hash of everything that determines the motion."""
-    digest = hashlib.sha256(json.dumps([asdict(protocol), seeds, str(field.dtype)], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([protocol.settings, seeds, str(field.dtype)], sort_keys=True).encode())
     digest.update(weights_hash(field).encode())
     for array in (state.z, state.pos, state.cell):
         digest.update(array.cpu().numpy().tobytes())

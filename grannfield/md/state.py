@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -37,6 +37,10 @@ class MDState:
     """[R, M] positions of the Nosé-Hoover chain (no unit)."""
     v_xi: Tensor
     """[R, M] 1/fs, velocities of the chain."""
+    heat: Tensor
+    """[R] eV, what a thermostat with random forces has given."""
+    seed: Tensor
+    """[R] int64, of those forces."""
 
     @property
     def replicas(self) -> int:
@@ -49,7 +53,9 @@ class MDState:
 
     def moved(self, **changes: Tensor) -> MDState:
         """The state with some of its arrays replaced."""
-        return replace(self, **changes)
+        new = object.__new__(MDState)  # `dataclasses.replace` takes several times as long
+        new.__dict__.update(self.__dict__, **changes)
+        return new
 
 
 CHAIN = 3
@@ -75,6 +81,8 @@ def initial_state(z: np.ndarray, pos: np.ndarray, cell: np.ndarray, temperature:
         forces=torch.zeros(replicas, n, 3, dtype=torch.float64),
         xi=torch.zeros(replicas, CHAIN, dtype=torch.float64),
         v_xi=torch.zeros(replicas, CHAIN, dtype=torch.float64),
+        heat=torch.zeros(replicas, dtype=torch.float64),
+        seed=torch.tensor([seed % 2**63 for seed in seeds], dtype=torch.int64),
     )
 
 

@@ -18,7 +18,7 @@ from grannfield.md.watch import Watch
 from grannfield.neighbors import replica_graph
 from grannfield.speed.loops import PROTOCOL, Loop, OurField, PyGField, ase_loop, torch_sim_loop
 from grannfield.speed.rivals import RIVALS, evaluation
-from grannfield.speed.subjects import awake, crystal, missing
+from grannfield.speed.subjects import GENTLE, awake, crystal, missing
 from grannfield.speed.timing import Clock, compared, interleaved, quartiles
 
 OURS, ALONE = "grannfield", "predict alone"
@@ -83,7 +83,7 @@ def against_loops(
     neighbour list is outside), clocked in the same calls (on the CPU; a GPU works while the host goes on). "predict alone"
     repeats ours on one fixed graph.
     """
-    structure, field = crystal(cell), awake(name, device=device)
+    structure, field = crystal(cell), awake(name, device=device, strength=GENTLE)
     start = initial_state(structure.z, structure.pos, structure.cell, PROTOCOL.temperature, list(range(replicas)))
     graph = replica_graph(start.z.numpy(), start.pos, start.cell, field.cutoff).to(device)
     start = MDState(**{key: value.to(device) for key, value in vars(start).items()})
@@ -119,7 +119,7 @@ def _absent(rival: str) -> list[str]:
 
 def our_loop(name: str, start: MDState) -> Loop:
     """Our own engine."""
-    field, clock = awake(name, device=str(start.pos.device)), Clock()
+    field, clock = awake(name, device=str(start.pos.device), strength=GENTLE), Clock()
     field.predict = clock.around(field.predict)  # type: ignore[method-assign]
     evaluate = Evaluate(field, start)
     first = evaluated(start, evaluate)
@@ -134,7 +134,7 @@ def our_loop(name: str, start: MDState) -> Loop:
 
 
 def _loop(rival: str, name: str, start: MDState) -> Loop:
-    field = awake(name, device=str(start.pos.device))
+    field = awake(name, device=str(start.pos.device), strength=GENTLE)
     if rival == "ASE":
         return ase_loop(field, start)
     model = OurField if rival == "torch-sim, our field" else PyGField

@@ -22,7 +22,7 @@ from grannfield.progress import progress
 from grannfield.speed.costs import costs, evaluation_of, minimal_bytes, operations
 from grannfield.speed.loops import PROTOCOL
 from grannfield.speed.roofline import floor_seconds, hardware_rates
-from grannfield.speed.subjects import awake, crystal
+from grannfield.speed.subjects import GENTLE, awake, crystal
 from grannfield.speed.timing import finished, quartiles
 
 REPLICAS = (1, 6, 30, 90)
@@ -50,7 +50,7 @@ def of_model(
     if checked(precision) == "tf32" and not device.startswith("cuda"):
         raise ValueError("tf32 is an arithmetic of NVIDIA's GPUs; on the CPU there are float32 and float64")
     with matrix_products(precision, device):
-        structure, field = crystal("LGPS"), awake(name, device=device, precision=precision)
+        structure, field = crystal("LGPS"), awake(name, device=device, precision=precision, strength=GENTLE)
         rates = hardware_rates(device, field.dtype)
         evaluate = evaluation_of(field, structure, device)
         evaluate()

@@ -36,8 +36,16 @@ def crystal(name: str) -> Structure:
     return Structure(z=sample.z, pos=sample.pos, cell=sample.cell)
 
 
-def awake(name: str, seed: int = 0, device: str = "cpu", precision: str = "float32") -> ForceField:
-    """A field of Table 1's size whose last layers are not zero; a bias that PyTorch Geometric has no place for is."""
+GENTLE = 0.02
+"""Strength of a field with random weights that moves a crystal at 300 K without heating it: a replica that has failed is timed
+otherwise than one that moves."""
+
+
+def awake(name: str, seed: int = 0, device: str = "cpu", precision: str = "float32", strength: float = 1.0) -> ForceField:
+    """A field of Table 1's size whose last layers are not zero; a bias that PyTorch Geometric has no place for is.
+
+    `strength` multiplies its energies and forces.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         field = create(name).eval()
@@ -47,6 +55,7 @@ def awake(name: str, seed: int = 0, device: str = "cpu", precision: str = "float
                     p.normal_(std=0.1)
                 if key.endswith("up.bias"):
                     p.zero_()
+        field.scale.scale.fill_(strength)
     return to_precision(field, precision).to(device)
 
 
