@@ -19,9 +19,10 @@ KINDS = {
     "aimd": "AIMD",
     "surrogate": "surrogate",
     "analytic": "analytic force field",
+    "unstated": "origin not stated",
 }
 """Kinds of reference and their public names: `aimd` only for density functional theory, `surrogate` for any fitted
-potential, `analytic` for the force field of the controls."""
+potential, `analytic` for the force field of the controls, `unstated` for data that say nothing of what made them."""
 
 RUN_KEYS: dict[str, Any] = {
     "file": str,
@@ -32,6 +33,8 @@ RUN_KEYS: dict[str, Any] = {
     "sha256": str,
     "seed": (int, -1),
 }
+FRAME_KEYS: dict[str, Any] = {"file": str, "kind": str, "sha256": str}
+"""Of a run that is a set of unordered frames (kind = "frames"): it has no length, and temperatures and volumes may vary."""
 REFERENCE_KEYS: dict[str, Any] = {
     "name": str,
     "kind": str,
@@ -55,7 +58,7 @@ class Run:
 
     path: Path
     temperature: float
-    """K, the target."""
+    """K, the target; NaN for unordered frames."""
     ramp_ps: float
     """Length of the heating ramp, which is not stored."""
     length_ps: float
@@ -67,6 +70,8 @@ class Run:
     sha256: str
     drop: float = 0.3
     """Share of the stored run that is equilibration."""
+    kind: str = "time"
+    """"time", or "frames" for an unordered set."""
     described_in: str = field(default="material.toml", compare=False)
 
     @property
@@ -86,6 +91,8 @@ class Run:
         """
         verify(self.path, self.sha256, self.described_in)
         found = read_trajectory(self.path)
+        if self.kind == "frames" and found.kind == "time":
+            raise TableError(f'{self.path} holds a run in time, but {self.described_in} says kind = "frames"; correct that')
         if found.kind == "time" and found.n_frames > 1:
             length = found.n_frames * found.timestep / 1000
             if not np.allclose([found.timestep, length], [self.interval_fs, self.length_ps], rtol=1e-3):
@@ -127,7 +134,7 @@ class Reference:
     @property
     def temperatures(self) -> tuple[float, ...]:
         """K, ascending, those for which there is at least one run."""
-        return tuple(sorted({run.temperature for run in self.runs}))
+        return tuple(sorted({run.temperature for run in self.runs if run.kind == "time"}))
 
     def repeats(self, temperature: float) -> tuple[Run, ...]:
         """All runs at a temperature (to 0.5 K), in the order of the file; empty when there is none."""
@@ -147,10 +154,12 @@ class Reference:
             return ""
         which = f"no run at {temperature:g} K" if not found else f"no repeat {repeat} at {temperature:g} K"
         there = ", ".join(f"{t:g}" for t in self.temperatures) or "none"
+        if not self.temperatures:
+            return f"the reference {self.name!r} ({self.label}) holds unordered frames: forces and energies, no motion"
         return (
             f"the reference {self.name!r} ({self.label}) of {self.material or 'this material'} has {which} "
-            f"(there: {there} K); run MD with the same maker at that temperature, store it with "
-            "`python -m grannfield.data.convert`, and add the [[reference.run]] block it prints"
+            f"(there: {there} K); make it with the same maker (`grannfield reference make`), or import it (`grannfield data "
+            "import`)"
         )
 
 
@@ -176,6 +185,14 @@ def check_atoms(trajectory: Trajectory, z: np.ndarray, where: str) -> None:
 
 def _run(values: Mapping[str, Any], folder: Path, drop: float, described_in: str) -> Run:
     where = f"{described_in}, [[reference.run]] {values.get('file', '')!r}"
+    if "kind" in values:
+        block = checked(values, FRAME_KEYS, where)
+        if block["kind"] != "frames":
+            raise TableError(f'{where}: kind = {block["kind"]!r} should be "frames", or be left out for a run in time')
+        return Run(
+            path=folder / block["file"], temperature=float("nan"), ramp_ps=0.0, length_ps=0.0, interval_fs=0.0, seed=-1,
+            sha256=block["sha256"], drop=0.0, kind="frames", described_in=described_in,
+        )  # fmt: skip
     block = checked(values, RUN_KEYS, where)
     for key in ("temperature", "length_ps", "interval_fs"):
         if not block[key] > 0:

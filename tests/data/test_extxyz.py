@@ -71,6 +71,7 @@ def test_time_comes_from_the_argument_the_frames_or_nowhere(tmp_path):
     path.write_text(text.replace("time=4.0", "moment=4.0"))
     with pytest.raises(TrajectoryError, match="frame 2 has no time"):
         read_extxyz(path)
+    assert read_extxyz(path, timestep=3.0).timestep == 3.0
     with pytest.raises(TrajectoryError, match="not positive"):
         read_extxyz(path, timestep=-1.0)
 
@@ -115,12 +116,11 @@ def test_errors_name_the_file_and_the_frame(tmp_path, damage, message):
     assert "run.xyz" in str(caught.value)
 
 
-def test_infinite_forces_and_missing_file(tmp_path):
+def test_infinite_forces_keep_their_place_without_labels_and_missing_file(tmp_path):
     path = write_extxyz(tmp_path / "run.xyz", walk(2))
     lines = path.read_text().splitlines()
     lines[-1] = lines[-1].rsplit(" ", 1)[0] + " inf"
     path.write_text("\n".join(lines) + "\n")
-    with pytest.raises(TrajectoryError, match="frame 1 holds NaN or infinity in forces"):
-        read_extxyz(path)
+    assert read_extxyz(path).labelled.tolist() == [True, False]
     with pytest.raises(FileNotFoundError, match="absent"):
         read_extxyz(tmp_path / "absent.xyz")
