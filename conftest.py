@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from grannfield import provenance
 from grannfield.analysis.uncertainty import Estimate
 from grannfield.data.material import Material, load_material, materials
 from grannfield.forcefield import UnsupportedElement, registered
+from grannfield.given import given_runs
 from grannfield.harness import Bench, Predictions, ReferenceData, Subject
 from grannfield.motion import distinct
-from grannfield.plugin import ModelNotFound, Named, find
+from grannfield.plugin import ModelNotFound, Named, find, find_calculator, with_kin
 from grannfield.precision import labelled
 from grannfield.presets import OPTIONS, PRESETS
+from grannfield.report.results import Results
 from grannfield.report.tables import leaderboard, ranked, short, write_reports
 from grannfield.runs import ScoredRun
 from grannfield.score import NotAvailable, Score
@@ -53,7 +56,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if not any(metafunc.definition.iter_markers("columns")):
         return
     session = _session(metafunc.config)
-    metafunc.parametrize("named", session.models, ids=[m.label for m in session.models], scope="session", indirect=True)
+    models = session.models
+    if "material" not in metafunc.fixturenames:  # of motion made elsewhere there is no speed, and perhaps no LGPS
+        models = [m for m in models if m.kind != "trajectories"]
+    metafunc.parametrize("named", models, ids=[m.label for m in models], scope="session", indirect=True)
     if "material" in metafunc.fixturenames:
         metafunc.parametrize(
             "material", session.materials, ids=[m.formula for m in session.materials], scope="session", indirect=True
@@ -75,15 +81,27 @@ def _session(config: pytest.Config) -> Session:
     preset = PRESETS[option("--preset")]
     device = _checked_device(option("--device"))
     try:
-        chosen = [load_material(name) for name in _list(option("--material")) or materials()]
-        models = [find(spec, reports / "checkpoints") for spec in _models(option("--model"), reports)]
+        calculators = [find_calculator(text) for text in dict.fromkeys(option("--calculator"))]
+        given = [given_runs(path) for path in dict.fromkeys(option("--trajectories"))]
+        others = bool(calculators or given)
+        models = [find(spec, reports / "checkpoints") for spec in _models(option("--model"), reports, others)]
+        own = list(dict.fromkeys(name for one in given for name in one.materials)) if not (models or calculators) else []
+        chosen = [load_material(name) for name in _list(option("--material")) or own or materials()]
         if precision := option("--precision"):  # beside the results in the weights' own precision, not instead of them
             models = [replace(m, label=f"{m.label} {labelled(precision, device)}") for m in models]
+            if calculators:
+                raise ValueError("--precision is for models of this package; a calculator is told by its own arguments")
+        moved = [Named(str(one.path.parent), one.label, one.path, kind="trajectories", kin=one.kin) for one in given]
+        models = with_kin([*models, *calculators, *moved], option("--kin"))
+        for one, material in product(given, chosen):
+            one.read(material)
     except (LookupError, ValueError, FileNotFoundError) as problem:
         raise pytest.UsageError(str(problem.args[0])) from problem
-    twice = {m.label for m in models if [n.label for n in models].count(m.label) > 1}
+    files = [Results(m.label).path(reports) for m in models]
+    twice = {m.label for m, file in zip(models, files, strict=True) if files.count(file) > 1}
     if twice:
-        raise pytest.UsageError(f"two models would both be called {', '.join(sorted(twice))}; rename one file or folder")
+        cure = "rename one file, folder or label, or write --calculator LABEL=pkg.mod:factory(...)"
+        raise pytest.UsageError(f"two models would both be called {', '.join(sorted(twice))}; {cure}")
     stamp = provenance.stamp(device)
     protocol = {
         "preset": preset.name,
@@ -98,8 +116,9 @@ def _session(config: pytest.Config) -> Session:
     }
     bench = Bench(preset, option("--seed"), device, reports / "store")
     config.stash[SESSION] = Session(
-        reports, bench, models, chosen, option("--reference"), option("--split"), option("--gate"), protocol, precision
-    )
+        reports, bench, models, chosen, option("--reference"), option("--split"), option("--gate"), protocol, precision,
+        {one.label: one for one in given},
+    )  # fmt: skip
     return config.stash[SESSION]
 
 
@@ -107,10 +126,10 @@ def _list(values: list[str]) -> list[str]:
     return list(dict.fromkeys(item.strip() for value in values for item in value.split(",") if item.strip()))
 
 
-def _models(values: list[str], reports: Path) -> list[str]:
-    """Names given, `all` replaced by every registered model that has weights."""
+def _models(values: list[str], reports: Path, others: bool) -> list[str]:
+    """Names given, `all` replaced by every registered model that has weights; without any SchNet, unless there are `others`."""
     names = []
-    for name in _list(values) or ["schnet"]:
+    for name in _list(values) or ([] if others else ["schnet"]):
         if name != "all":
             names.append(name)
             continue

@@ -22,6 +22,7 @@ def measured(production, material):
 @cache
 def of_reference(data):
     """D of every reference run: [(temperature, Diffusion)]."""
+    data.require_motion()
     return [(t, measured(data.production(t), data.material)) for t in data.reference.temperatures]
 
 

@@ -38,6 +38,7 @@ def test_density_overlap(runs, data, score):
 @pytest.mark.columns("framework_drift")
 def test_framework_drift(runs, data, score, reference_score):
     """Share of the ions' squared displacement that is the framework moving as a whole."""
+    data.require_motion()
     mobile = number(data.material.mobile_ion)
     own = mean_of_runs([drift_share(data.production(t), mobile) for t in data.reference.temperatures])
     reference = reference_score("framework_drift", own)

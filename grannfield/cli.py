@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     for add in (_add_train, _add_md, _add_check, _add_bench, _add_report, _add_models, _add_materials, _add_speed):
         add(commands)
     _add_reproduce(commands)
+    _add_reference(commands)
+    _add_data(commands)
     if (sys.argv[1:] if arguments is None else arguments)[:1] == ["bench"]:
         options, rest = parser.parse_known_args(arguments)
         options.rest = rest
@@ -143,7 +145,13 @@ def _train(options: argparse.Namespace) -> None:
 
 def _add_md(commands: Any) -> None:
     parser = _command(commands, "md", _md, "run molecular dynamics of a material with a force field; resumable")
-    parser.add_argument("--model", required=True, help="name, checkpoint file or folder, or file.py:Class")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", help="name, checkpoint file or folder, or file.py:Class")
+    source.add_argument(
+        "--calculator",
+        metavar="CALL",
+        help="an ASE calculator: 'pkg.mod:factory(key=value)', literals only; it chooses its device",
+    )
     parser.add_argument("--material", default="LGPS")
     parser.add_argument("--temperature", type=float, default=1000.0, help="K")
     parser.add_argument("--ps", type=float, default=10.0, help="length after the ramp")
@@ -165,11 +173,16 @@ def _md(options: argparse.Namespace) -> None:
     from grannfield.data.store import write_trajectory
     from grannfield.forcefield import to_precision
     from grannfield.md.simulate import Protocol, simulate
-    from grannfield.plugin import resolve
+    from grannfield.plugin import find_calculator, open_model, resolve
     from grannfield.precision import labelled
 
     material = load_material(options.material)
-    field = to_precision(resolve(options.model), options.precision)
+    if options.calculator and (options.precision or options.device != "cpu"):
+        raise ValueError("a calculator takes its precision and device in its own arguments, not by --precision and --device")
+    if options.calculator:
+        field = open_model(find_calculator(options.calculator))
+    else:
+        field = to_precision(resolve(options.model), options.precision)
     protocol = Protocol(
         temperature=options.temperature, length=options.ps * 1e3, ramp=options.ramp_ps * 1e3,
         timestep=options.timestep, interval=options.interval,
@@ -194,6 +207,7 @@ def _md(options: argparse.Namespace) -> None:
         if run.trajectory is not None:
             about = {"model": field.name, "seed": run.seed, "target_temperature": options.temperature, "ended": ended}
             about["precision"] = labelled(field.precision, options.device)
+            about |= {"calculator": options.calculator} if options.calculator else {}
             write_trajectory(path, run.trajectory, about)
         frames = run.trajectory.n_frames if run.trajectory else 0
         moved = f"internal temperature {run.internal_temperature:.0f} K, centre of mass {run.drift:.2g} Å/ps"
@@ -248,7 +262,8 @@ def _teach_bench() -> int:
         prog="grannfield bench",
         description="Score models on all materials and write reports/leaderboard.md. The same suite as `pytest benchmarks/` in a "
         "clone; pytest's own options (-k, -x, -q, ...) apply as well.",
-        epilog="example: grannfield bench --preset smoke --model schnet --material Li3PS4",
+        epilog="examples: grannfield bench --preset smoke --model schnet --material Li3PS4; grannfield bench --preset brief "
+        "--calculator 'chgnet.model.dynamics:CHGNetCalculator()' --calculator 'MACE=mace.calculators:mace_mp(model=\"small\")'",
     )
     for name, keywords in OPTIONS.items():
         parser.add_argument(f"--{name}", **keywords)
@@ -359,6 +374,18 @@ def _add_reproduce(commands: Any) -> None:
     _add_documented(commands, "reproduce", command)
 
 
+def _add_reference(commands: Any) -> None:
+    from grannfield.reference import command
+
+    _add_documented(commands, "reference", command)
+
+
+def _add_data(commands: Any) -> None:
+    from grannfield.data import command
+
+    _add_documented(commands, "data", command)
+
+
 def _add_materials(commands: Any) -> None:
     _command(commands, "materials", _materials, "list the materials and their references")
 
@@ -372,7 +399,7 @@ def _materials(options: argparse.Namespace) -> None:
     for name in materials():
         material = load_material(name)
         for reference in material.references:
-            temperatures = ", ".join(f"{t:g}" for t in reference.temperatures)
+            temperatures = ", ".join(f"{t:g}" for t in reference.temperatures) or "unordered frames"
             rows.append(
                 [material.formula, material.short, len(material.structure.z), reference.name, reference.label, temperatures]
             )

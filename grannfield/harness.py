@@ -28,6 +28,7 @@ from grannfield.data.reference import Reference
 from grannfield.data.symmetry import space_group_operations
 from grannfield.files import write_atomically
 from grannfield.forcefield import ForceField
+from grannfield.given import GivenRuns
 from grannfield.graphset import GraphSet
 from grannfield.md.simulate import EngineFailure, MDRun
 from grannfield.memory import keep_freed_memory
@@ -35,6 +36,7 @@ from grannfield.motion import RDF_INTERVAL, Subject, hash_of, motions
 from grannfield.precision import labelled
 from grannfield.presets import Preset
 from grannfield.progress import progress
+from grannfield.report.kinship import by_name
 from grannfield.runs import ScoredRun
 from grannfield.score import NotAvailable
 from grannfield.trajectory import Trajectory
@@ -96,10 +98,16 @@ class ReferenceData:
     once: Once = field(default_factory=Once)
 
     def trajectory(self, temperature: float) -> Trajectory:
-        """The whole stored run at a temperature; NotAvailable where the reference has none."""
+        """The whole stored run at a temperature; NotAvailable where the reference has none, or only unordered frames."""
+        self.require_motion()
         if missing := self.reference.absence(temperature):
             raise NotAvailable("no reference", missing)
         return self.once(("run", temperature), lambda: self.material.trajectory(self.reference.run(temperature)))
+
+    def require_motion(self) -> None:
+        """NotAvailable for a reference of unordered frames: forces can be compared with it, motion cannot."""
+        if not any(run.kind == "time" for run in self.reference.runs):
+            raise NotAvailable("no reference", f"{self.reference.name!r} holds unordered frames: forces and energies, no motion")
 
     def production(self, temperature: float) -> Trajectory:
         """Its production frames."""
@@ -156,15 +164,16 @@ class Bench:
     def _predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
         chosen, described = unseen_frames(subject, data, column, self.preset.test_frames, self.seed)
         subject.field.require_elements(chosen.z)
-        precision = labelled(subject.field.precision, self.device)  # TF32 rounded by hand is not a GPU's
+        device = subject.computes_on(self.device)
+        precision = labelled(subject.field.precision, device)  # TF32 rounded by hand is not a GPU's
         key = hash_of(subject.identity, chosen.sha256, precision, provenance.code_hash(*PREDICTION_CODE))
         path = self.store / "predictions" / f"{key}.npz"
         if path.exists():
             with np.load(path, allow_pickle=False) as file:
                 energy, forces, made_on = file["energy"], file["forces"], json.loads(str(file["made_on"]))
         else:
-            energy, forces = predict(subject.field, chosen, self.device)
-            made_on = provenance.stamp(self.device, subject.field.precision)
+            energy, forces = predict(subject.field, chosen, subject.engine_device(self.device))
+            made_on = provenance.stamp(device, subject.field.precision)
             buffer = io.BytesIO()
             np.savez(buffer, energy=energy, forces=forces, made_on=np.array(json.dumps(made_on)))
             write_atomically(path, buffer.getvalue())
@@ -175,30 +184,48 @@ class Bench:
         return self.once((subject.identity, data.material.formula, "runs"), lambda: self._runs(subject, data))
 
     def _runs(self, subject: Subject, data: ReferenceData) -> list[ScoredRun]:
+        data.require_motion()  # without it nothing could be said of a run
+        if subject.given is not None:
+            return self._given(subject.given, data)
         scored = []
         for motion in motions(subject, data.material, data.reference, self.preset, self.seed):
             for run in motion.simulated(self.store, self.device):
                 scored.append(judged(run, motion.protocol.temperature, data, motion.made_on(self.store)))
         return scored
 
+    def _given(self, given: GivenRuns, data: ReferenceData) -> list[ScoredRun]:
+        """Runs made elsewhere, judged as if they were made here."""
+        found = given.read(data.material)
+        if not found:
+            raise NotAvailable("no runs", f"{given.path} has none of {data.material.short}")
+        runs = [(one, one.run(data.reference.drop, data.material.timestep)) for one in found]
+        return [judged(run, one.stated.temperature, data, [one.made_on]) for one, run in runs]
+
 
 def unseen_frames(
     subject: Subject, data: ReferenceData, column: Literal["windows", "random"], limit: int, seed: int
 ) -> tuple[FrameSet, str]:
     """The frames a model is tested on, and what they are: held out of training, or any of a material it has not seen."""
+    kinds = {run.kind for run in data.reference.runs}
     if subject.trained_on(data.material, data.reference):
+        if column == "windows" and "time" not in kinds:
+            raise NotAvailable("no windows", f"the frames of {data.reference.name!r} have no order in time")
         kind = "held-out time windows" if column == "windows" else "random frames between training frames"
         return frames(data.material, data.reference, "test", column, limit), kind
-    runs = [data.material.trajectory(run).production(data.reference.drop) for run in data.reference.runs]
+    whole = "production frames" if "time" in kinds else "unordered frames"
+    found = [data.material.trajectory(run) for run in data.reference.runs]
+    runs = [run.production(data.reference.drop) if run.kind == "time" else run for run in found]
     labelled = [np.flatnonzero(np.asarray(run.labelled)) for run in runs]
     everything = gather(runs, labelled)
     if len(everything) > limit:
         everything = everything[spread_indices(len(everything), limit, seed)]
     trained = subject.field.provenance.get("material")
     if trained is None:
-        return everything, "production frames; what the model was trained on is not known"
+        known = by_name(getattr(subject.field, "known_as", ""))
+        story = "what the model was trained on is not known" if known is None else f"trained on {', '.join(known.training)}"
+        return everything, f"{whole}; {story}"
     other = "another reference of the material trained on" if trained == data.material.formula else "a material not trained on"
-    return everything, f"production frames; {other}"
+    return everything, f"{whole}; {other}"
 
 
 def predict(field: ForceField, chosen: FrameSet, device: str, batch: int = 8) -> tuple[np.ndarray, np.ndarray]:

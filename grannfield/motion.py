@@ -13,7 +13,7 @@ import zlib
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,10 @@ from grannfield.forcefield import ForceField
 from grannfield.md.simulate import EngineFailure, MDRun, Protocol, simulate
 from grannfield.plugin import Named, identity
 from grannfield.presets import Preset
+from grannfield.score import NotAvailable
+
+if TYPE_CHECKING:
+    from grannfield.given import GivenRuns  # which needs SciPy: motion is to run without it
 
 MOTION_CODE = (
     "md", "models", "nn", "forcefield.py", "precision.py", "compiled.py", "recording.py", "graph.py", "neighbors.py",
@@ -44,11 +48,28 @@ class Subject:
     """The model under test."""
 
     named: Named
-    field: ForceField
+    force_field: ForceField | None
+    given: GivenRuns | None = None
+    """The motion, where it was made elsewhere."""
+
+    @property
+    def field(self) -> ForceField:
+        """Its force field; NotAvailable where there is only motion that somebody made elsewhere."""
+        if self.force_field is None:
+            raise NotAvailable("no force field", f"{self.named.label} is motion made elsewhere")
+        return self.force_field
 
     @cached_property
     def identity(self) -> str:
-        return identity(self.field, self.named)
+        return identity(self.field, self.named) if self.given is None else self.given.identity
+
+    def engine_device(self, device: str) -> str:
+        """Where its motion is computed: that of a calculator stays on the processor, whatever the calculator runs on."""
+        return "cpu" if self.named.kind == "calculator" else device
+
+    def computes_on(self, device: str) -> str:
+        """Where its energies and forces are computed: a calculator has chosen by itself."""
+        return str(getattr(self.field, "computes_on", device))
 
     def trained_on(self, material: Material, reference: Reference) -> bool:
         """Whether the weights come from this reference: by its label, or by its frames whatever it is called."""
@@ -124,10 +145,10 @@ class Motion:
         folder, start = self.folder(store), self.material.structure
         with locked(folder, wait=True):  # a second session waits for the first one's run instead of making it again
             if not (folder / "done.json").exists():
-                makers = sitting(folder / "partial", device, self.subject.field.precision)
+                makers = sitting(folder / "partial", self.subject.computes_on(device), self.subject.field.precision)
                 runs = simulate(
                     self.subject.field, start.z, start.pos, start.cell, self.protocol, list(self.seeds),
-                    device=device, folder=folder / "partial", label=self.label,
+                    device=self.subject.engine_device(device), folder=folder / "partial", label=self.label,
                 )  # fmt: skip
                 store_runs(folder, runs, makers)
             # Also a fresh run is read back: a number must not depend on whether it came from the store.

@@ -6,11 +6,15 @@ import hashlib
 import importlib.util
 import inspect
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from torch import nn
+
+from grannfield.call import parsed
 from grannfield.forcefield import ForceField, load, registered, weights_hash
+from grannfield.report.kinship import by_call
 
 SHIPPED = Path(__file__).parent / "checkpoints"
 """Checkpoints that come with the package, MODEL.safetensors."""
@@ -31,6 +35,38 @@ class Named:
     """Checkpoint or Python file."""
     cls: str = ""
     """Class in the Python file."""
+    kind: Literal["model", "calculator", "trajectories"] = "model"
+    """What the numbers come from: a force field of this package or of a file, an ASE calculator, motion made elsewhere."""
+    kin: tuple[str, ...] = ()
+    """What it was trained on, as the user says: data sets, or potentials whose labels it learnt."""
+
+
+def find_calculator(text: str) -> Named:
+    """What `--calculator` names: `pkg.mod:factory(...)`, or `label=pkg.mod:factory(...)`. Nothing is imported yet.
+
+    CalculatorNotMade for what is no such call, or whose package is not installed.
+    """
+    label, equals, spec = text.partition("=")
+    if not equals or ":" in label or "(" in label:
+        label, spec = "", text
+    call = parsed(spec.strip())
+    call.require_installed()
+    known = by_call(call.package, call.arguments)
+    return Named(spec.strip(), label.strip() or (call.label if known is None else known.name), None, kind="calculator")
+
+
+def with_kin(models: list[Named], declared: list[str]) -> list[Named]:
+    """The same models, with what `--kin LABEL=SETS` says of them; ModelNotFound for a label that none of them has."""
+    said: dict[str, tuple[str, ...]] = {}
+    for text in declared:
+        label, equals, sets = text.partition("=")
+        names = tuple(name.strip() for name in sets.split(",") if name.strip())
+        if not equals or not names:
+            raise ModelNotFound(f"--kin {text!r}: write LABEL=SETS, for instance MACE-my=MPtrj, or LABEL=none")
+        if label.strip() not in [m.label for m in models]:
+            raise ModelNotFound(f"--kin {text!r}: no model is called {label!r}; there are {', '.join(m.label for m in models)}")
+        said[label.strip()] = names
+    return [replace(m, kin=said.get(m.label, m.kin)) for m in models]
 
 
 def find(spec: str, checkpoints: Path = Path("reports/checkpoints")) -> Named:
@@ -68,6 +104,12 @@ def find(spec: str, checkpoints: Path = Path("reports/checkpoints")) -> Named:
 
 def open_model(named: Named) -> ForceField:
     """The force field of what `find` found; errors of a user's own file or class come through as they are."""
+    if named.kind == "calculator":
+        from grannfield.foreign import calculator_field
+
+        foreign = calculator_field(named.spec).eval()
+        foreign.settings = foreign.identified()
+        return foreign
     assert named.path is not None
     if not named.cls:
         return load(named.path)
@@ -78,16 +120,27 @@ def open_model(named: Named) -> ForceField:
     sys.modules[name] = module
     spec.loader.exec_module(module)
     found: Any = getattr(module, named.cls, None)
-    if not (inspect.isclass(found) and issubclass(found, ForceField)):
-        there = [
-            key
-            for key, value in vars(module).items()
-            if inspect.isclass(value) and issubclass(value, ForceField) and value is not ForceField
-        ]
-        raise ModelNotFound(f"{named.path} has no ForceField called {named.cls}; it has {', '.join(there) or 'none'}")
+    if not (inspect.isclass(found) and issubclass(found, nn.Module)) or found is ForceField:
+        there = ", ".join(_networks(module)) or "none"
+        raise ModelNotFound(f"{named.path} has no ForceField called {named.cls}; it has {there}")
     make: Any = found
-    field: ForceField = make()
-    return field.eval()
+    made = make()
+    if isinstance(made, ForceField):
+        return made.eval()
+    from grannfield.pyg import pyg_field
+
+    return pyg_field(made).eval()
+
+
+def _networks(module: Any) -> list[str]:
+    """Classes of a file that can be scored: force fields, and networks of its own."""
+    return [
+        key
+        for key, value in vars(module).items()
+        if inspect.isclass(value)
+        and value is not ForceField
+        and (issubclass(value, ForceField) or (issubclass(value, nn.Module) and value.__module__ == module.__name__))
+    ]
 
 
 def resolve(spec: str, checkpoints: Path = Path("reports/checkpoints")) -> ForceField:

@@ -34,6 +34,7 @@ class Preset:
 
 PRESETS = {
     "smoke": Preset("smoke", 50, (1000.0,), 1.0, 0.2, 1, steps_per_round=10),
+    "brief": Preset("brief", 50, (1000.0,), 2.0, 0.2, 1, steps_per_round=10),
     "tiny": Preset("tiny", 500, (1000.0,), 5.0, 0.5, 1),
     "quick": Preset("quick", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 2, batch=16),
     "paper": Preset("paper", 2000, None, 50.0, 5.0, 6, steps_per_round=100, batch=30),
@@ -47,6 +48,28 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "M",
         "help": "model name, `all`, checkpoint file or folder, or file.py:Class; several with commas or by repeating (default: "
         "schnet). A name takes its weights from REPORTS/checkpoints/NAME, else those shipped",
+    },
+    "calculator": {
+        "action": "append",
+        "default": [],
+        "metavar": "CALL",
+        "help": "an ASE calculator, 'pkg.mod:factory(key=value)' with literal arguments, or LABEL=pkg.mod:factory(...); may be "
+        "repeated, and mixed with --model. It chooses its own device and precision by its arguments",
+    },
+    "trajectories": {
+        "action": "append",
+        "default": [],
+        "metavar": "DIR",
+        "type": Path,
+        "help": "MD made elsewhere: a folder with trajectories.toml, ten lines that name files (LAMMPS dump, extended XYZ, ASE), "
+        "material and temperature; may be repeated, and mixed with --model. Without --material: those it has runs of",
+    },
+    "kin": {
+        "action": "append",
+        "default": [],
+        "metavar": "LABEL=SETS",
+        "help": "what a model of that label was trained on, where the package does not know: data sets or potentials with commas "
+        "(for instance MACE-my=MPtrj), or none; the board marks relatives of what made the reference",
     },
     "material": {"action": "append", "default": [], "metavar": "X", "help": "formula or short name (default: all three)"},
     "reference": {

@@ -13,10 +13,12 @@ from grannfield.analysis.uncertainty import Estimate
 from grannfield.data.material import Material, reference_at
 from grannfield.data.reference import Reference
 from grannfield.forcefield import is_reduced, to_precision
+from grannfield.given import GivenRuns
 from grannfield.harness import Bench, Once, ReferenceData, Subject
 from grannfield.plugin import SHIPPED, Named, open_model
 from grannfield.precision import labelled
 from grannfield.report.columns import COLUMNS
+from grannfield.report.kinship import kinship
 from grannfield.report.results import Results, continued
 from grannfield.score import Score
 
@@ -35,12 +37,17 @@ class Session:
     protocol: dict[str, Any]
     precision: str = ""
     """Of the networks, where one was asked for; else that of their weights."""
+    given: dict[str, GivenRuns] = field(default_factory=dict)
+    """Motion made elsewhere, by label."""
     once: Once = field(default_factory=Once)
     results: dict[str, Results] = field(default_factory=dict)
     touched: bool = False
 
     def subject(self, named: Named) -> Subject:
-        return self.once(("model", named.spec), lambda: Subject(named, to_precision(open_model(named), self.precision or None)))
+        key = "model", named.label, named.spec
+        if named.kind == "trajectories":
+            return self.once(key, lambda: Subject(named, None, self.given[named.label]))
+        return self.once(key, lambda: Subject(named, to_precision(open_model(named), self.precision or None)))
 
     def data(self, material: Material) -> ReferenceData:
         return self.once(("reference", material.formula), lambda: ReferenceData(material, self._reference(material)))
@@ -57,6 +64,7 @@ class Session:
             with suppress(LookupError, ValueError, OSError):  # a reference that cannot be read: the test reports that
                 reference = self.data(material).reference
                 behind |= {"reference": reference.label, "reference_runs": {run.path.name: run.sha256 for run in reference.runs}}
+                behind["kinship"] = kinship(self.results_of(named).model, reference.label, material.formula)
         behind["weights"] = self.results_of(named).model.get("identity", "")
         behind["precision"] = self.results_of(named).model.get("precision", "")
         return behind
@@ -64,24 +72,31 @@ class Session:
     def results_of(self, named: Named) -> Results:
         """The results file a model's scores go to, with what is known of the model."""
         if named.label not in self.results:
-            about: dict[str, Any] = {"spec": named.spec}
+            protocol = self.protocol
+            about: dict[str, Any] = {"spec": named.spec, "kind": named.kind, "kin": list(named.kin)}
             try:
                 subject = self.subject(named)
             except Exception as problem:  # whatever a user's file raises; each of its tests reports it
                 about["not_loaded"] = repr(problem)
             else:
-                model = subject.field
+                if subject.given is not None:
+                    made = Results(named.label, about | subject.given.about, protocol | subject.given.protocol)
+                    return self.results.setdefault(named.label, continued(self.reports, made))
+                model, device = subject.field, subject.computes_on(self.bench.device)
+                if device != self.bench.device:
+                    protocol = protocol | {"device": device, "hardware": provenance.hardware(device)}
                 about |= {
                     "name": model.name,
                     "identity": subject.identity,
                     "n_parameters": model.n_parameters,
                     "symmetry": model.symmetry,
                     "reduced": is_reduced(model),
-                    "precision": labelled(model.precision, self.bench.device),
+                    "precision": labelled(model.precision, device),
                 }
                 about |= {"conservative": model.conservative, "settings": model.settings, "provenance": model.provenance}
+                about["potential"] = getattr(model, "known_as", "")
                 about["shipped"] = named.path is not None and named.path.parent == SHIPPED
-            self.results[named.label] = continued(self.reports, Results(named.label, about, self.protocol))
+            self.results[named.label] = continued(self.reports, Results(named.label, about, protocol))
         return self.results[named.label]
 
     def keep(self, named: Named, score: Score) -> None:

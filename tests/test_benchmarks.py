@@ -43,6 +43,48 @@ class Explosive(Springs):
 '''
 
 
+CALCULATORS = '''
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+
+class Tied(Calculator):
+    """Every atom tied to where it was at first: cheap, and crystals survive it."""
+    implemented_properties = ["energy", "forces"]
+    def __init__(self, bad=""):
+        super().__init__()
+        self.bad, self.home = bad, {}
+    def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        if self.bad == "raises":
+            raise RuntimeError("no such device")
+        away = self.atoms.positions - self.home.setdefault(len(self.atoms), self.atoms.positions.copy())
+        self.results = {"energy": (away**2).sum(), "forces": -2 * away}
+'''
+
+
+MESSAGES = '''
+from torch_geometric.nn import MessagePassing, global_add_pool
+
+class Messages(MessagePassing):
+    """The springs of the other file as messages of PyTorch Geometric's."""
+    cutoff = 3.0
+    def __init__(self):
+        super().__init__(aggr="add")
+    def forward(self, data):
+        return global_add_pool(self.propagate(data.edge_index, x=data.pos, v=data.edge_vec), data.batch)
+    def message(self, x_j, v):
+        return (3.0 - v.norm(dim=-1, keepdim=True)).clamp(min=0).square()
+'''
+
+
+@pytest.fixture
+def tied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module with calculators that the suite's process can import."""
+    (tmp_path / "tied_.py").write_text(CALCULATORS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return "tied_:Tied"
+
+
 @pytest.fixture
 def toys(tmp_path: Path) -> Path:
     path = tmp_path / "toys.py"
@@ -124,6 +166,67 @@ def test_an_explosion_is_a_result_and_enters_no_other_number(toys: Path, tmp_pat
     assert gated.returncode == 1
 
 
+def test_calculators_stand_beside_models_and_one_that_raises_stops_none(toys: Path, tied: str, tmp_path: Path) -> None:
+    (tmp_path / "messages.py").write_text(MESSAGES)
+    models = f"{toys}:Springs,{tmp_path / 'messages.py'}:Messages"
+    given = ("--calculator", f"tied={tied}()", "--calculator", f"broken={tied}(bad='raises')", "--model", models)
+    chosen = "force_r2 or survival or ns_per_day"
+    done = bench(tmp_path, *given, "--kin", "tied=MPtrj", "--material", "Li3PS4", "-k", chosen)
+    assert done.returncode == 1, done.stdout
+    good, broken, native = (cells(tmp_path, label) for label in ("tied", "broken", "Springs"))
+    assert {cell["reason"] for (metric, _), cell in broken.items() if "batched" not in metric} == {"RuntimeError: no such device"}
+    assert good["force_r2", "Li3PS4"]["n"] == native["force_r2", "Li3PS4"]["n"] == 50
+    assert good["failed_share", "Li3PS4"]["value"] is not None
+    messages = cells(tmp_path, "Messages")
+    assert messages["force_r2", "Li3PS4"]["value"] == pytest.approx(native["force_r2", "Li3PS4"]["value"], rel=1e-3)
+    assert messages["failed_share", "Li3PS4"]["detail"] == native["failed_share", "Li3PS4"]["detail"]
+    speed = good["ns_per_day", "Li10GeP2S12"]
+    assert speed["value"] > 0 and speed["verdict"] == "through ASE" and not native["ns_per_day", "Li10GeP2S12"]["verdict"]
+    assert good["ns_per_day_batched", "Li10GeP2S12"]["reason"] == "not batched"
+    assert good["force_r2", "Li3PS4"]["provenance"]["kinship"] == "kin: same training set (MPtrj, declared)"
+    assert native["force_r2", "Li3PS4"]["provenance"]["kinship"] == "unknown"
+    board = (tmp_path / "leaderboard.md").read_text()
+    assert "kin: same training set (MPtrj, declared)" in board and "`tied_:Tied()` through ASE" in board
+
+
+def test_unordered_frames_give_force_errors_and_no_motion(toys: Path, tmp_path: Path) -> None:
+    """Frames whose cells vary: their number is what the model itself says of them, and nothing that needs time is made."""
+    import numpy as np
+
+    from grannfield.data.checksum import sha256_of_file
+    from grannfield.data.material import load_material
+    from grannfield.data.store import write_trajectory
+    from grannfield.neighbors import neighbor_graph
+    from grannfield.plugin import resolve
+    from grannfield.trajectory import Trajectory
+
+    structure, random = load_material("Li3PS4").structure, np.random.default_rng(0)
+    stretch = 1 + 0.05 * random.random((12, 3))
+    pos = structure.pos * stretch[:, None] + 0.05 * random.standard_normal((12, len(structure.z), 3))
+    cell = structure.cell[None] * stretch[:, None]
+    forces = random.standard_normal(pos.shape)
+    energy, count = random.standard_normal(12), np.arange(12.0)
+    made = Trajectory(structure.z, pos, cell, count, energy=energy, forces=forces, kind="frames")
+    folder = tmp_path / "mine" / "Li3PS4"
+    path = write_trajectory(folder / "frames.h5", made)
+    head = '[[reference]]\nname = "odd"\nkind = "aimd"\nmaker = "PBE"\nthermostat = "none"\n'
+    run = f'[[reference.run]]\nfile = "frames.h5"\nkind = "frames"\nsha256 = "{sha256_of_file(path)}"\n'
+    (folder / "references.toml").write_text(head + run)
+    arguments = ("--model", f"{toys}:Springs", "--material", "Li3PS4", "--reference", str(tmp_path / "mine"))
+    done = bench(tmp_path, *arguments, "-k", "force_mae or survival or rdf or diffusivity or path or conductivity")
+    assert done.returncode == 0, done.stdout
+    found = cells(tmp_path, "Springs")
+    field = resolve(f"{toys}:Springs")
+    predicted = [
+        field.predict(neighbor_graph(structure.z, p, c, field.cutoff)).forces.numpy() for p, c in zip(pos, cell, strict=True)
+    ]
+    expected = 1e3 * np.abs(np.stack(predicted) - forces).mean()
+    assert found["force_mae", "Li3PS4"]["value"] == pytest.approx(expected, abs=0.5) and found["force_mae", "Li3PS4"]["n"] == 12
+    assert not (tmp_path / "store" / "md").exists()
+    for metric in ("failed_share", "rdf_mae", "diffusivity", "neg_log_sigma", "density_overlap", "framework_drift"):
+        assert found[metric, "Li3PS4"]["reason"] == "no reference" and "unordered frames" in found[metric, "Li3PS4"]["detail"]
+
+
 def test_a_reference_of_ones_own(toys: Path, tmp_path: Path) -> None:
     """--reference takes a folder with <formula>/references.toml; the table names what made it."""
     own = tmp_path / "mine" / "Li3PS4"
@@ -172,6 +275,9 @@ def test_stored_runs_are_not_made_again_and_cells_add_up(toys: Path, tmp_path: P
         (("--model", "nowhere.py:Model"), "there is no file nowhere.py"),
         (("--device", "cuda:7"), "no GPU here; use --device cpu"),
         (("--preset", "huge"), "invalid choice"),
+        (("--calculator", "a=ase.calculators.lj:LennardJones()", "--calculator", "a=ase.calculators.emt:EMT()"), "LABEL=pkg.mod"),
+        (("--calculator", "ase.calculators.emt:EMT()", "--kin", "MACE=MPtrj"), "no model is called 'MACE'; there are EMT"),
+        (("--calculator", "ase.calculators.emt:EMT()", "--precision", "float64"), "a calculator is told by its own arguments"),
     ],
 )
 def test_a_wrong_option_says_what_would_be_right(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

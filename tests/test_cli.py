@@ -123,7 +123,7 @@ def test_ctrl_c_says_that_nothing_is_lost(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "advance", interrupted)
+    monkeypatch.setattr(module, "advance_trusting", interrupted)
     monkeypatch.chdir(trained)
     assert main(["md", "--model", str(trained), "--material", "Li4GeS4"]) == 130
     assert "the same command goes on" in capsys.readouterr().err

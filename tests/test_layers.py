@@ -15,9 +15,9 @@ LAYERS: list[set[str]] = [
     {"grannfield", "units", "files", "progress", "memory", "recording"},
     {"graph", "graphset", "neighbors", "all_pairs", "candidates", "trajectory", "score", "nn", "precision", "provenance"},
     {"forcefield", "analysis", "report"},
-    {"models", "data", "md", "calculator", "plugin", "recipe", "compiled"},
+    {"models", "data", "md", "calculator", "call", "foreign", "plugin", "pyg", "recipe", "compiled"},
     {"train", "train_folder", "learning", "testing", "speed", "speed_training", "presets", "runs"}
-    | {"motion", "reproduce", "harness", "session", "contract"},
+    | {"motion", "given", "reference", "reproduce", "harness", "session", "contract"},
     {"cli"},
 ]
 """Lowest first; a module may import its own layer and those below."""

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
-import os
-import sys
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
+from grannfield.call import parsed
 from grannfield.contract.samples import Samples, samples
 from grannfield.contract.subjects import CalculatorSubject, FieldSubject, Subject
 from grannfield.contract.weights import Vacuous, Weights, enliven, shared
@@ -141,45 +138,5 @@ def differences(cls: type) -> list[str]:
 
 
 def make_calculator(text: str) -> Any:
-    """The object that `pkg.mod:factory(key=value, ...)` makes; arguments are literals. The current folder is searched, too.
-
-    ValueError says what is wrong with the text, or that module or factory are missing.
-    """
-    example = "write pkg.mod:factory(key=value), for instance 'ase.calculators.lj:LennardJones(sigma=2.2, rc=5.0)'"
-    module, colon, call = text.partition(":")
-    if not colon or not all(part.isidentifier() for part in module.split(".")):
-        raise ValueError(f"--calculator {text!r} names no module; {example}")
-    try:
-        tree = ast.parse(call.strip(), mode="eval").body
-    except SyntaxError:
-        raise ValueError(f"--calculator {text!r}: {call!r} is no call; {example}") from None
-    function = tree.func if isinstance(tree, ast.Call) else tree
-    if not isinstance(function, ast.Name):
-        raise ValueError(f"--calculator {text!r}: {call!r} is no call of a function by its name; {example}")
-    positional, keywords = _literals(tree, text) if isinstance(tree, ast.Call) else ([], {})
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        factory = getattr(importlib.import_module(module), function.id)
-    except ImportError as problem:
-        raise ValueError(f"--calculator {text!r}: {module} cannot be imported ({problem})") from problem
-    except AttributeError:
-        raise ValueError(f"--calculator {text!r}: {module} has no {function.id}") from None
-    try:
-        return factory(*positional, **keywords)
-    except TypeError as problem:
-        raise ValueError(f"--calculator {text!r}: {problem}") from problem
-
-
-def _literals(call: ast.Call, text: str) -> tuple[list[Any], dict[str, Any]]:
-    """Positional and keyword arguments of a call, all literals."""
-    keywords = {}
-    try:
-        positional = [ast.literal_eval(node) for node in call.args]
-        for node in call.keywords:
-            if node.arg is None:
-                raise ValueError
-            keywords[node.arg] = ast.literal_eval(node.value)
-    except ValueError:
-        raise ValueError(f"--calculator {text!r}: arguments must be literals such as 2.5, 'name' or [1, 2]") from None
-    return positional, keywords
+    """The object that `pkg.mod:factory(key=value, ...)` makes; CalculatorNotMade, a ValueError, says why there is none."""
+    return parsed(text).make()

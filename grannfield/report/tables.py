@@ -14,10 +14,16 @@ from grannfield.report import paper
 from grannfield.report.columns import COLUMNS
 from grannfield.report.contract import all_contracts, measured_symmetry
 from grannfield.report.deviations import write_deviations
+from grannfield.report.kinship import SELF, UNKNOWN, by_name, kinship
 from grannfield.report.results import Results, all_results
 from grannfield.score import Score, significant
 
 BEGIN, END = "<!-- leaderboard: begin (written by `grannfield report --readme`) -->", "<!-- leaderboard: end -->"
+KIN = (
+    "Kinship with the potential that made the reference: `kin` learnt from the same labels and so looks better here than it "
+    "would against DFT; `trained on it` or `on its maker's labels` imitates that potential; `is the reference` is that potential "
+    "itself and has no rank."
+)
 TOP = ("force_r2", "rdf_mae", "failed_share", "ns_per_day", "neg_log_sigma", "density_overlap")
 """Columns of the short leaderboard."""
 
@@ -55,11 +61,15 @@ def write_reports(folder: str | Path, readme: str | Path | None = None) -> list[
 
 
 def ranked(results: list[Results]) -> list[Results]:
-    """Best first: by mean force R² on the windows split over all materials; without a number last."""
+    """Best first: by mean force R² on the windows split over all materials; without a number last.
 
-    def key(one: Results) -> tuple[float, str]:
+    What made a reference it is scored against has no rank, and stands below all that have one.
+    """
+
+    def key(one: Results) -> tuple[bool, float, str]:
         values = [s.value for (metric, _), s in one.scores.items() if metric == "force_r2" and math.isfinite(s.value)]
-        return (-sum(values) / len(values) if values else math.inf, one.label)
+        itself = any(kinship_of(one, material) == SELF for material in one.materials)
+        return (itself, -sum(values) / len(values) if values else math.inf, one.label)
 
     return sorted(results, key=key)
 
@@ -69,11 +79,14 @@ def leaderboard(results: list[Results], metrics: tuple[str, ...] = tuple(COLUMNS
     rows = []
     for one in results:
         for material in one.materials:
-            row = {"model": row_name(one), "material": material, "reference": reference_of(one, material)}
+            row = {"model": row_name(one), "material": material, "preset": str(one.protocol.get("preset", ""))}
+            row |= {"reference": reference_of(one, material), "kinship": kinship_of(one, material)}
             for metric in metrics:
                 score = one.scores.get((metric, material))
                 elsewhere = COLUMNS[metric].measured_on
                 absent = f"n/a: measured on {elsewhere}" if elsewhere not in ("", material) else "not run"
+                if elsewhere and one.model.get("kind") == "trajectories":
+                    absent = "n/a: no force field"
                 row[COLUMNS[metric].heading] = absent if score is None else cell(score)
             rows.append(row)
     return pd.DataFrame(rows)
@@ -97,6 +110,13 @@ def reference_of(one: Results, material: str) -> str:
     return ", ".join(sorted(labels - {""}))
 
 
+def kinship_of(one: Results, material: str) -> str:
+    """How a model is related to what made the reference it was scored against: as its results say, else from the table."""
+    behind = [s.provenance for (_, where), s in one.scores.items() if where == material and s.provenance.get("reference")]
+    found = {stamp["kinship"] if "kinship" in stamp else kinship(one.model, stamp["reference"], material) for stamp in behind}
+    return ", ".join(sorted(found - {""}))
+
+
 def table1(results: list[Results], measured: dict[str, dict[str, dict[str, Any]]] | None = None) -> pd.DataFrame:
     """The paper's Table 1, ours beside the published: symmetry as measured, parameters, epochs within the budget, speed.
 
@@ -105,6 +125,8 @@ def table1(results: list[Results], measured: dict[str, dict[str, dict[str, Any]]
     published, rows = paper.table1(), []
     measured = measured or {}
     for one in results:
+        if one.model.get("kind") == "trajectories":
+            continue  # no network, nothing trained
         model, story = one.model, one.model.get("provenance") or {}
         theirs = published.get(str(model.get("name", "")).partition("@")[0], {})
         speed = one.scores.get(("ns_per_day", "Li10GeP2S12"))
@@ -196,14 +218,42 @@ def header(results: list[Results]) -> str:
         story, protocol = one.model.get("provenance") or {}, one.protocol
         shipped = ", shipped with the package" if one.model.get("shipped") else ""
         size = f"; reduced: {one.model['n_parameters']:,} parameters" if one.model.get("reduced") else ""
-        lines.append(f"- **{one.label}** (weights `{one.model.get('identity', '')[:10]}`{shipped}{size}): {training(story)}")
+        what = "runs" if one.model.get("kind") == "trajectories" else "weights"
+        weights = f"{what} `{one.model.get('identity', '')[:10]}`{shipped}{size}"
+        lines.append(f"- **{one.label}** ({weights}): {made_elsewhere(one.model) or through_ase(one.model) or training(story)}")
         scored = f"preset `{protocol.get('preset')}`: {protocol.get('described')}; {protocol.get('hardware')}"
         lines.append(f"  - scored with {scored}; seed {protocol.get('seed')}")
     references = sorted({reference_of(one, material) for one in results for material in one.materials} - {""})
     lines.append(f"- Reference: {'; '.join(references)}.")
     if any(label.startswith("surrogate") for label in references):
         lines[-1] += " A surrogate is a published machine-learned potential, not AIMD: errors against it are errors against it."
+    if any(kinship_of(one, material) not in ("", UNKNOWN) for one in results for material in one.materials):
+        lines.append(f"- {KIN}")
     return "\n".join(lines)
+
+
+def made_elsewhere(model: dict[str, Any]) -> str:
+    """Of motion that was made elsewhere: the files and their sums, and what moved it as far as it is stated; empty for others."""
+    if model.get("kind") != "trajectories":
+        return ""
+    files = ", ".join(f"{name} `{sha256[:10]}`" for name, sha256 in sorted(model.get("files", {}).items()))
+    notes = "; ".join(dict.fromkeys(note for found in model.get("notes", {}).values() for note in found))
+    by = f" by {model['potential']}" if model.get("potential") else ", by what is not stated"
+    return f"MD made elsewhere{by}; no force field was given; {files}" + (f"; notes: {notes}" if notes else "")
+
+
+def through_ase(model: dict[str, Any]) -> str:
+    """Which call and packages a calculator comes from, and what it was trained on where that is known; empty for others."""
+    if model.get("kind") != "calculator":
+        return ""
+    settings = model.get("settings") or {}
+    packages = ", ".join(f"{name} {version[:12]}" for name, version in settings.get("packages", {}).items())
+    known = by_name(str(model.get("potential") or ""))
+    sets = ", ".join(known.training if known else model.get("kin") or ())
+    trained = (
+        f"trained on {sets}" + (f" ({known.source})" if known else " (declared)") if sets else "trained on what is not known"
+    )
+    return f"`{settings.get('calculator', model.get('spec', ''))}` through ASE ({packages or 'no package'}); {trained}"
 
 
 def training(story: dict[str, Any]) -> str:
