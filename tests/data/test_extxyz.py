@@ -99,6 +99,7 @@ def test_a_varying_cell(tmp_path):
     ("damage", "message"),
     [
         (lambda lines: [], "is empty"),
+        (lambda lines: [line.replace("S ", "Xx ", 1) for line in lines], "'Xx' is no element"),
         (lambda lines: lines[:-2], "frame 2 cannot be read"),
         (lambda lines: [*lines[:-2], "S 1.0 2.0"], "frame 2 cannot be read"),
         (lambda lines: [x.replace(x.split()[1], "nan") if x[0] == "P" else x for x in lines], "frame 0.*NaN"),

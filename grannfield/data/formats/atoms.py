@@ -50,6 +50,10 @@ def _frames(path: Path, format: str) -> tuple[list[Any], list[str]]:
     except Exception as problem:  # ase raises XYZError, ValueError, IndexError, KeyError, OSError, by what is wrong
         if format == "traj" and frames:
             return frames, [f"{path} was cut short in frame {len(frames)} ({problem}); the {len(frames)} before it are kept"]
+        if isinstance(problem, KeyError) and format == "extxyz":  # how ase says that it knows no such symbol
+            raise TrajectoryError(
+                f"{path}: {problem} is no element; the first column of extended XYZ holds chemical symbols"
+            ) from None
         where = _broken_frame(path) if format == "extxyz" else len(frames)
         raise TrajectoryError(
             f"{path}: frame {where} cannot be read ({problem}); if it is the last one, the file was cut short: "
