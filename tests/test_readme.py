@@ -7,19 +7,32 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from grannfield.given import given_runs
+
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_model_of_the_readme_is_scored(tmp_path: Path) -> None:
-    code = re.search(r"```python\n# my_model\.py\n(.*?)```", README, re.DOTALL)
+@pytest.mark.parametrize(("file", "cls"), [("my_model.py", "Soft"), ("my_pyg.py", "Messages")])
+def test_the_models_of_the_readme_are_scored(file: str, cls: str, tmp_path: Path) -> None:
+    code = re.search(rf"```python\n# {re.escape(file)}\n(.*?)```", README, re.DOTALL)
     assert code is not None
-    (tmp_path / "my_model.py").write_text(code.group(1))
-    command = [sys.executable, "-m", "pytest", str(REPOSITORY / "benchmarks"), "--model", "my_model.py:Soft"]
+    (tmp_path / file).write_text(code.group(1))
+    command = [sys.executable, "-m", "pytest", str(REPOSITORY / "benchmarks"), "--model", f"{file}:{cls}"]
     short = ["--material", "Li3PS4", "-k", "force_r2", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run([*command, *short], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Soft on Li3PS4" in done.stdout and (tmp_path / "reports" / "leaderboard.md").exists()
+    assert f"{cls} on Li3PS4" in done.stdout and (tmp_path / "reports" / "leaderboard.md").exists()
+
+
+def test_the_trajectories_of_the_readme_can_be_described(tmp_path: Path) -> None:
+    text = re.search(r"```toml\n# runs/trajectories\.toml\n(.*?)```", README, re.DOTALL)
+    assert text is not None
+    (tmp_path / "trajectories.toml").write_text(text.group(1))
+    with pytest.raises(FileNotFoundError, match=r"1000K\.lammpstrj"):  # described well: only the files are missing
+        given_runs(tmp_path)
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:

@@ -1,4 +1,4 @@
-"""Who learnt from whom: a model that is a relative of what made the reference scores better than it would against nature."""
+"""Who learnt from whom: errors that a model shares with what made the reference, its relative, do not show against it."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ from grannfield.score import Score, significant
 
 BEGIN, END = "<!-- leaderboard: begin (written by `grannfield report --readme`) -->", "<!-- leaderboard: end -->"
 KIN = (
-    "Kinship with the potential that made the reference: `kin` learnt from the same labels and so looks better here than it "
-    "would against DFT; `trained on it` or `on its maker's labels` imitates that potential; `is the reference` is that potential "
-    "itself and has no rank."
+    "Kinship with the potential that made the reference: `kin` learnt from the same labels, so that errors the two share do not "
+    "show here; `trained on it` or `on its maker's labels` imitates that potential; `is the reference` is that potential itself "
+    "and has no rank."
 )
 TOP = ("force_r2", "rdf_mae", "failed_share", "ns_per_day", "neg_log_sigma", "density_overlap")
 """Columns of the short leaderboard."""

@@ -89,12 +89,12 @@ class PyGField:
 
         self.clock, self.device, self.search = Clock(), start.pos.device, vesin_nl_ts
         self.replicas, self.atoms = start.pos.shape[:2]
-        self.model, self.cutoff = PyGSchNet(field).eval(), torch.tensor(field.cutoff)
+        self.model, self.cutoff, self.scale = PyGSchNet(field).eval(), torch.tensor(field.cutoff), float(field.scale.scale)
         self.predict = self.clock.around(self._predict)
 
     def _predict(self, z: Tensor, pos: Tensor, *edges: Tensor) -> tuple[Tensor, Tensor]:
         pos = pos.detach().requires_grad_()
-        energy = self.model.energies(z, pos, *edges)
+        energy = self.model.energies(z, pos, *edges) * self.scale
         (slope,) = torch.autograd.grad(energy.sum(), pos)
         return energy.detach(), -slope
 

@@ -56,7 +56,6 @@ class PyGSchNet(nn.Module):
         self.model: Any = SchNet(*sizes, interaction_graph=self._given)
         self.model.to(device=basis.centers.device, dtype=field.dtype)
         self.edges: tuple[Tensor, Tensor] | None = None
-        self.scale = float(field.scale.scale)
         pairs = [(self.model.embedding, ours["embedding"]), (self.model.lin1, ours["head0"]), (self.model.lin2, ours["head1"])]
         for n, block in enumerate(self.model.interactions):
             layers = (block.mlp[0], block.mlp[2], block.conv.lin1, block.conv.lin2, block.lin)
@@ -80,8 +79,7 @@ class PyGSchNet(nn.Module):
     def energies(self, z: Tensor, pos: Tensor, j: Tensor, i: Tensor, across: Tensor, batch: Tensor) -> Tensor:
         """[B] of several structures whose edges are numbered through; batch [N] is the structure of each atom."""
         self.edges = torch.stack([j, i]), (pos[j] + across - pos[i]).norm(dim=1)
-        energy: Tensor = self.model(z, pos, batch).squeeze(1)
-        return energy * self.scale
+        return self.model(z, pos, batch).squeeze(1)
 
 
 class PyGDimeNet(nn.Module):
