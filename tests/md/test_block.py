@@ -55,9 +55,7 @@ def same(a: MDState | Watch, b: MDState | Watch) -> None:
     Protocol(temperature=60.0, length=1e4, ramp=160.0, timestep=4.0),
     Protocol(temperature=60.0, length=1e4, ramp=0.0, timestep=4.0, ensemble="nve"),
 ])  # fmt: skip
-def test_a_block_looked_at_once_is_the_block_looked_at_step_by_step(
-    protocol: Protocol, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_block_looked_at_once_is_the_block_looked_at_step_by_step(protocol: Protocol, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = moved(LennardJones(), protocol, careful=True)
     monkeypatch.setattr(block, "advance", None)  # nothing fails: it must not be needed
     state, watch = moved(LennardJones(), protocol, careful=False)
