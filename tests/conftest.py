@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 torch.set_num_threads(1)
+os.environ.pop("PYTEST_XDIST_WORKER", None)  # else the benchmarks that tests start as processes of their own would time nothing

@@ -171,6 +171,23 @@ def test_a_kill_between_file_and_entry_leaves_one_of_each(data: Path, monkeypatc
     assert load_material("Li3PS4").reference("waves").run(300.0).path.samefile(path)
 
 
+def test_what_a_kill_after_the_entry_leaves_is_cleared_away(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", killed)
+        with pytest.raises(Killed):
+            made("--temperatures", "300", "--name", "waves")
+    making = data / "Li3PS4" / ".making"
+    assert len(list(data.rglob("*.h5"))) == 1 and list(making.rglob("*.npz"))
+    assert made("--temperatures", "300", "--name", "waves") == 0
+    assert not list(making.iterdir()) and len(list(data.rglob("*.h5"))) == 1
+
+
 def test_finished_runs_are_added_to_the_shipped_datasets(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """As the shipped surrogate is extended: into the material.toml, whose other lines stay as they are."""
     here, there = tmp_path / "made", tmp_path / "datasets"

@@ -128,19 +128,30 @@ def entered(order: Order, protocol: Protocol, seed: int) -> str:
 def make(order: Order, protocol: Protocol, seed: int, *, again: bool = False, label: str = "") -> Outcome:
     """One run, from where it stood; a run that is listed already is made only `again`, and then takes its place."""
     there = entered(order, protocol, seed)
-    if there and not again:
-        return Outcome("there", there)
     work = order.folder / ".making" / f"{order.name}_{protocol.temperature:g}K_{seed}"
+    if there and not again and not _complete(work, protocol):
+        return Outcome("there", there)
     try:
         with locked(work):
-            if not again and entered(order, protocol, seed):  # by a process that has just given back the lock
-                return Outcome("there", entered(order, protocol, seed))
+            there = entered(order, protocol, seed)  # perhaps by a process that has just given back the lock
+            if there and not again:
+                if _complete(work, protocol):
+                    shutil.rmtree(work)  # left by one that was killed after it had entered the run
+                return Outcome("there", there)
             if again and (work / FAILED).exists():
                 for path in (*work.glob("*.npz"), *work.glob("*.json")):
                     path.unlink()
             return _made(order, protocol, seed, work, label)
     except FolderBusy:
+        if there and not again:
+            return Outcome("there", there)
         return Outcome("elsewhere", f"another process has it in hand, in {work}")
+
+
+def _complete(work: Path, protocol: Protocol) -> bool:
+    """Whether a folder holds all steps of a run; one made `again` that was cut off is not, and is kept for the next time."""
+    last = max((int(path.stem) for path in work.glob("*.npz")), default=-1)
+    return last >= protocol.ramp_steps + protocol.frames * protocol.stride
 
 
 def _made(order: Order, protocol: Protocol, seed: int, work: Path, label: str) -> Outcome:
