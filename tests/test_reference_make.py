@@ -31,6 +31,14 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "grannfield" / "datasets"
 
 
+class Killed(BaseException):
+    """What no part of the program catches."""
+
+
+def killed(*_: object) -> None:
+    raise Killed
+
+
 def made(*arguments: str, call: str = WAVES) -> int:
     return main(["reference", "make", "--material", "Li3PS4", "--calculator", call, *SHORT, "--kind", "analytic", *arguments])
 
@@ -155,12 +163,6 @@ def test_a_run_in_other_hands_is_left_to_them(data: Path, capsys: pytest.Capture
 
 
 def test_a_kill_between_file_and_entry_leaves_one_of_each(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: object) -> None:
-        raise Killed
-
     with monkeypatch.context() as patch:
         patch.setattr(module, "enter", killed)
         with pytest.raises(Killed):
@@ -172,12 +174,6 @@ def test_a_kill_between_file_and_entry_leaves_one_of_each(data: Path, monkeypatc
 
 
 def test_what_a_kill_after_the_entry_leaves_is_cleared_away(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Killed(BaseException):
-        pass
-
-    def killed(*_: object) -> None:
-        raise Killed
-
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", killed)
         with pytest.raises(Killed):

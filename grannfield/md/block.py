@@ -17,7 +17,7 @@ from torch import Tensor
 from grannfield.md.evaluate import Evaluate
 from grannfield.md.integrators import nose_hoover, rescale, velocity_verlet
 from grannfield.md.protocol import Protocol
-from grannfield.md.state import MDState, kinetic_energy
+from grannfield.md.state import MDState
 from grannfield.md.stochastic import stochastic
 from grannfield.md.watch import Watch, keep_failed_still
 
@@ -34,15 +34,11 @@ def advance(
 
     Where the step number is a tensor, on the device, `ramping` says which of the two.
     """
-    kinetic: Tensor | None = None
     for now in (step + k for k in range(1, n + 1)):
         heating = now <= protocol.ramp_steps if ramping is None else ramping
-        new, target = _stepped(state, evaluate, protocol, now, bool(heating), kinetic)
-        kinetic = kinetic_energy(new.vel, new.mass)
-        watch = watch.after(new, now, target, evaluate.overflow, kinetic)
-        state = keep_failed_still(watch, new, state)
-        if state is not new:
-            kinetic = None
+        new, target = _stepped(state, evaluate, protocol, now, bool(heating))
+        watch = watch.after(new, now, target, evaluate.overflow)
+        state = keep_failed_still(watch.alive, new, state)
     return state, watch
 
 
@@ -61,16 +57,18 @@ def advance_trusting(
             new, target = _stepped(states[-1], evaluate, protocol, now, now <= protocol.ramp_steps)
             states.append(new)
             targets.append(float(target))
-    except Exception:  # whatever a model or a search raises at positions no step should have led to
+    except Exception as problem:  # whatever a model or a search raises at positions no step should have led to
+        reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+        log.warning("%s: %s; the block is made again, every step looked at", evaluate.field.name, reason)
         return None
     seen = watch.after_all(states[1:], targets)
     return None if seen is None else (states[-1], seen)
 
 
 def _stepped(
-    state: MDState, evaluate: Evaluate, protocol: Protocol, now: int | Tensor, heating: bool, kinetic: Tensor | None = None
+    state: MDState, evaluate: Evaluate, protocol: Protocol, now: int | Tensor, heating: bool
 ) -> tuple[MDState, float | Tensor]:
-    """The state after step number `now`, and the temperature in K it was led to; `kinetic` [R] eV of the one before, if known."""
+    """The state after step number `now`, and the temperature in K it was led to."""
     if heating:
         target = protocol.heating(now)
         return rescale(velocity_verlet(state, evaluate, protocol.timestep), target), target
@@ -78,7 +76,7 @@ def _stepped(
     if protocol.random:  # never captured: `now` is a number
         return stochastic(state, evaluate, protocol, int(now)), target
     if protocol.ensemble == "nvt":
-        return nose_hoover(state, evaluate, protocol.timestep, target, protocol.damping, kinetic), target
+        return nose_hoover(state, evaluate, protocol.timestep, target, protocol.damping), target
     return velocity_verlet(state, evaluate, protocol.timestep), target
 
 

@@ -33,35 +33,25 @@ def velocity_verlet(state: MDState, evaluate: Evaluate, timestep: float) -> MDSt
     return state.moved(pos=pos, vel=torch.addcmul(vel, kick, forces), energy=energy, forces=forces)
 
 
-def nose_hoover(
-    state: MDState,
-    evaluate: Evaluate,
-    timestep: float,
-    temperature: Tensor | float,
-    damping: float,
-    kinetic: Tensor | None = None,
-) -> MDState:
+def nose_hoover(state: MDState, evaluate: Evaluate, timestep: float, temperature: Tensor | float, damping: float) -> MDState:
     """One NVT step with a Nosé-Hoover chain (10.1063/1.463940, splitting of 10.1080/00268979600100761).
 
     temperature in K (a number or [R]), damping in fs: the chain's masses are Q_1 = g k T damping² and Q_j = k T damping², as
-    LAMMPS' `fix nvt`. The momentum of the centre of mass is left alone. `kinetic` [R] eV: that of the state, where it is known.
+    LAMMPS' `fix nvt`. The momentum of the centre of mass is left alone.
     """
-    state = _half_chain(state, timestep, temperature, damping, kinetic)
+    state = _half_chain(state, timestep, temperature, damping)
     state = velocity_verlet(state, evaluate, timestep)
     return _half_chain(state, timestep, temperature, damping)
 
 
-def _half_chain(
-    state: MDState, timestep: float, temperature: Tensor | float, damping: float, kinetic: Tensor | None = None
-) -> MDState:
+def _half_chain(state: MDState, timestep: float, temperature: Tensor | float, damping: float) -> MDState:
     """Half a step of the chain and of the velocities' scaling.
 
     On the CPU the few numbers of the chain are Python's: between two evaluations of a network the processor's caches hold
     nothing of the code for arrays, which then takes several times as long.
     """
     g = state.degrees_of_freedom
-    kinetic = kinetic_energy(state.vel, state.mass) if kinetic is None else kinetic
-    heat = kinetic * ((2 / (g * units.BOLTZMANN)) / temperature)
+    heat = kinetic_energy(state.vel, state.mass) * ((2 / (g * units.BOLTZMANN)) / temperature)
     if not at_hand(state.vel):
         s, between, after = _links(heat, list(state.v_xi.unbind(1)), g, timestep, damping, torch.exp)
         drift, v_xi = torch.stack(between, 1), torch.stack(after, 1)

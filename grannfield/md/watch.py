@@ -6,7 +6,6 @@ Non-finite energy or forces, a force above 50 eV/Å, and a kinetic temperature a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from grannfield import units
-from grannfield.md.state import MDState, at_hand, kinetic_energy
+from grannfield.md.state import MDState, kinetic_energy, kinetic_temperature
 
 CAUSES = ("", "non-finite", "runaway", "runaway", "overflow")
 """By number: alive, NaN or infinity, a force too large, too hot, too many neighbours."""
@@ -58,20 +57,14 @@ class Watch:
             ratio=torch.ones(replicas, window, dtype=torch.float64, device=device),
         )
 
-    def after(
-        self, state: MDState, step: int | Tensor, target: float | Tensor, overflow: Tensor, kinetic: Tensor | None = None
-    ) -> Watch:
-        """The flags after a step that led to `state` with the thermostat at `target` K; `kinetic` [R] eV where it is known."""
-        kinetic = kinetic_energy(state.vel, state.mass) if kinetic is None else kinetic
-        latest = kinetic * ((2 / (state.degrees_of_freedom * units.BOLTZMANN)) / target)
-        latest = torch.nan_to_num(latest, nan=1.0, posinf=1e6)
+    def after(self, state: MDState, step: int | Tensor, target: float | Tensor, overflow: Tensor) -> Watch:
+        """The flags after a step that led to `state` with the thermostat at `target` K."""
+        latest = torch.nan_to_num(kinetic_temperature(state) / target, nan=1.0, posinf=1e6)
         ratio = torch.cat([self.ratio[:, 1:], latest.unsqueeze(1)], dim=1)
         heat = ratio.mean(dim=1)
         squared = state.forces.square().sum(dim=-1).amax(dim=-1)
         # One NaN or infinity anywhere makes the sum one.
         total = squared + state.energy + state.pos.sum(dim=(1, 2))
-        if at_hand(total) and _quiet(heat, squared, total, overflow):
-            return Watch(self.step, self.cause, self.force, self.heat, ratio)
         force = squared.sqrt()
         causes = torch.stack([~torch.isfinite(total), force > LARGEST_FORCE, heat > HOTTEST, overflow])
         failed = causes.any(dim=0) & self.alive
@@ -99,17 +92,8 @@ class Watch:
         return Watch(self.step, self.cause, self.force, self.heat, ratio[:, -window:].contiguous())
 
 
-def _quiet(heat: Tensor, squared: Tensor, total: Tensor, overflow: Tensor) -> bool:
-    """Whether nothing has failed in any replica: looked at as numbers, which is quicker than as arrays."""
-    numbers = zip(heat.tolist(), squared.tolist(), total.tolist(), overflow.tolist(), strict=True)
-    return all(h <= HOTTEST and f <= LARGEST_FORCE**2 and math.isfinite(t) and not o for h, f, t, o in numbers)
-
-
-def keep_failed_still(watch: Watch, new: MDState, old: MDState) -> MDState:
+def keep_failed_still(alive: Tensor, new: MDState, old: MDState) -> MDState:
     """The new state, with replicas that have failed left where they were before the failing step."""
-    if at_hand(watch.step) and max(watch.step.tolist()) < 0:
-        return new
-    alive = watch.alive
     pick = lambda a, b: torch.where(alive.view(-1, *[1] * (a.dim() - 1)), a, b)  # noqa: E731
     return new.moved(
         **{key: pick(getattr(new, key), getattr(old, key)) for key in ("pos", "vel", "energy", "forces", "xi", "v_xi")}

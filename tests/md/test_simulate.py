@@ -15,7 +15,6 @@ from grannfield.forcefield import ForceField, UnsupportedElement
 from grannfield.graph import AtomGraph
 from grannfield.md import block, integrators
 from grannfield.md import simulate as module
-from grannfield.md import watch as watching
 from grannfield.md.block import Blocks, advance
 from grannfield.md.evaluate import Evaluate
 from grannfield.md.integrators import evaluated
@@ -166,8 +165,7 @@ def test_a_block_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, ens
     for step in (0, protocol.ramp_steps):
         short = advance(state, watch, evaluate, protocol, step, 2)
         with monkeypatch.context() as patch:
-            for user in (integrators, watching):
-                patch.setattr(user, "at_hand", lambda x: False)
+            patch.setattr(integrators, "at_hand", lambda x: False)
             blocks = Blocks(evaluate, protocol, state.pos.device, captured=True)
             moved, seen = blocks(state, watch, step, 2)
             replay = blocks.kept[1].replay if blocks.kept else None
@@ -180,8 +178,7 @@ def test_a_block_never_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, ens
 def test_captured_failures_name_step_and_replica(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failure in the middle of a block is dated to its step, and only the replica it befell."""
     expected = simulate(TimeBomb(after=101, bad=100.0), *argon(), SHORT, [1, 2])[0].failure
-    for user in (integrators, watching):
-        monkeypatch.setattr(user, "at_hand", lambda x: False)
+    monkeypatch.setattr(integrators, "at_hand", lambda x: False)
     failed, fine = simulate(TimeBomb(after=101, bad=100.0), *argon(), SHORT, [1, 2], captured=True)
     assert failed.failure == expected and expected is not None and fine.failure is None
     assert (expected.time / SHORT.timestep) % SHORT.stride != 0
