@@ -19,6 +19,8 @@ import pytest
 
 from grannfield import provenance
 from grannfield.analysis.uncertainty import Estimate
+from grannfield.controls import every as every_control
+from grannfield.controls.judgement import judgements
 from grannfield.data.material import Material, load_material, materials
 from grannfield.forcefield import UnsupportedElement, registered
 from grannfield.given import given_runs
@@ -27,8 +29,10 @@ from grannfield.motion import distinct
 from grannfield.plugin import ModelNotFound, Named, find, find_calculator, with_kin
 from grannfield.precision import labelled
 from grannfield.presets import OPTIONS, PRESETS
+from grannfield.report.board import leaderboard, ranked, short
 from grannfield.report.results import Results
-from grannfield.report.tables import leaderboard, ranked, short, write_reports
+from grannfield.report.tables import write_reports
+from grannfield.report.verdicts import verdict_of
 from grannfield.runs import ScoredRun
 from grannfield.score import NotAvailable, Score
 from grannfield.session import Session, to_score
@@ -58,7 +62,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     session = _session(metafunc.config)
     models = session.models
     if "material" not in metafunc.fixturenames:  # of motion made elsewhere there is no speed, and perhaps no LGPS
-        models = [m for m in models if m.kind != "trajectories"]
+        models = [m for m in models if m.kind not in ("trajectories", "control")]  # nor says the speed of a control anything
     metafunc.parametrize("named", models, ids=[m.label for m in models], scope="session", indirect=True)
     if "material" in metafunc.fixturenames:
         metafunc.parametrize(
@@ -89,6 +93,8 @@ def _session(config: pytest.Config) -> Session:
         chosen = [load_material(name) for name in _list(option("--material")) or own or materials()]
         if precision := option("--precision"):  # beside the results in the weights' own precision, not instead of them
             models = [replace(m, label=f"{m.label} {labelled(precision, device)}") for m in models]
+            if any(m.kind == "control" for m in models):
+                raise ValueError("--precision is for networks; a control computes in double precision")
             if calculators:
                 raise ValueError("--precision is for models of this package; a calculator is told by its own arguments")
         moved = [Named(str(one.path.parent), one.label, one.path, kind="trajectories", kin=one.kin) for one in given]
@@ -127,9 +133,15 @@ def _list(values: list[str]) -> list[str]:
 
 
 def _models(values: list[str], reports: Path, others: bool) -> list[str]:
-    """Names given, `all` replaced by every registered model that has weights; without any SchNet, unless there are `others`."""
+    """Names given; SchNet without any, unless there are `others`.
+
+    `all` becomes every registered model that has weights, `controls` every control.
+    """
     names = []
     for name in _list(values) or ([] if others else ["schnet"]):
+        if name == "controls":
+            names += every_control()
+            continue
         if name != "all":
             names.append(name)
             continue
@@ -189,9 +201,10 @@ def subject(named: Named, session: Session) -> Callable[[], Subject]:
 
 
 @pytest.fixture
-def data(material: Material, session: Session) -> ReferenceData:
-    """The material's reference, each analysis of it done once."""
-    return session.data(material)
+def data(material: Material, named: Named, session: Session, shown: Any) -> ReferenceData:
+    """The material's reference, each analysis of it done once; for a control its own, made where there is none yet."""
+    with shown():
+        return session.data(material, named)
 
 
 @pytest.fixture
@@ -243,8 +256,14 @@ def score(request: pytest.FixtureRequest, named: Named, session: Session, behind
         made = to_score(metric, named.label, formula, estimate, factor, verdict, parts, origin)
         request.node.user_properties.append((metric, made.text))
         session.keep(named, made)
-        if session.gate and (made.outcome != "number" or not ok):
-            pytest.fail(f"gate: {short(made)}", pytrace=False)
+        tested = verdict_of(session.results_of(named), metric, formula)
+        if tested is not None:
+            request.node.user_properties.append((f"{metric} verdict", tested.label))
+        if session.gate and (made.outcome != "number" or not ok or (tested is not None and tested.label == "different")):
+            said = " (different from the reference)" if tested is not None and tested.label == "different" else ""
+            pytest.fail(f"gate: {short(made)}{said}", pytrace=False)
+        if session.gate and tested is not None and tested.label == "undecided":
+            session.undecided.append(short(made))
         return made
 
     return record
@@ -252,11 +271,14 @@ def score(request: pytest.FixtureRequest, named: Named, session: Session, behind
 
 @pytest.fixture
 def reference_score(named: Named, material: Material, data: ReferenceData, session: Session) -> Callable[..., float | str]:
-    """Record the reference's own number, whatever becomes of the model's; returns it, or the reason for none."""
+    """Record the reference's own number, whatever becomes of the model's; returns it, or the reason for none.
 
-    def record(metric: str, estimate: Estimate) -> float | str:
+    In a column with a floor, the number is that of the reference's halves against each other.
+    """
+
+    def record(metric: str, estimate: Estimate, **parts: Any) -> float | str:
         label, origin = data.reference.label, session.origin(named, material)
-        session.results_of(named).add_reference(to_score(metric, label, material.formula, estimate, 1.0, "", {}, origin))
+        session.results_of(named).add_reference(to_score(metric, label, material.formula, estimate, 1.0, "", parts, origin))
         return estimate.reason or estimate.value
 
     return record
@@ -304,6 +326,14 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     return None
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A control that is not seen, or is taken for another fault, is an error of the suite."""
+    bench = session.config.stash.get(SESSION, None)
+    sound = bench is None or all(judged.right for judged in judgements(bench.results.values()))
+    if session.exitstatus == pytest.ExitCode.OK and not sound:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_keyboard_interrupt() -> None:
     print("\ninterrupted; what was done is kept under the reports folder: the same command goes on from there", file=sys.stderr)
 
@@ -320,4 +350,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
             for title, text in row.items():
                 if text != "not run":
                     terminalreporter.write_line(f"  {title:32s} {text}")
+    for judged in judgements(session.results.values()):
+        terminalreporter.write_line(f"{'as it must be' if judged.right else 'WRONG'}: {judged.text}")
+    for text in session.undecided:
+        terminalreporter.write_line(f"gate: passed, though undecided by test: {text}")
     terminalreporter.write_line(f"tables: {', '.join(str(p) for p in paths if p.suffix == '.md')}")

@@ -9,6 +9,7 @@ bit for bit.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ from torch import Tensor
 
 from grannfield.all_pairs import SHORTEST
 from grannfield.graph import AtomGraph
+from grannfield.loops import compiled_loop, filled_rows, strayed
 from grannfield.neighbors import half_list
 
 SKIN = 1.0
 """Å. Atoms at 1000 K take about 50 steps of 2 fs to move half of it; a wider one makes every step dearer."""
+LOOP_SKIN = 1.5
+"""Å, where a compiled loop sorts the candidates out, which makes a step less dear."""
 
 
 class Candidates:
@@ -29,8 +33,9 @@ class Candidates:
     ValueError for a position that is not finite.
     """
 
-    def __init__(self, z: Any, cell: Tensor, cutoff: float, pbc: Any = True, skin: float = SKIN) -> None:
-        self.cutoff, self.skin = float(cutoff), float(skin)
+    def __init__(self, z: Any, cell: Tensor, cutoff: float, pbc: Any = True, skin: float | None = None) -> None:
+        self.strayed, self.filled = compiled_loop(strayed), compiled_loop(filled_rows)
+        self.cutoff, self.skin = float(cutoff), (SKIN if self.filled is None else LOOP_SKIN) if skin is None else float(skin)
         self.periodic = np.broadcast_to(np.asarray(pbc, bool), 3).copy()
         r, n = len(cell), len(z)
         self.cell, self.n = cell, n
@@ -42,6 +47,11 @@ class Candidates:
     def __call__(self, pos: Tensor) -> AtomGraph:
         x = pos.reshape(-1, 3).numpy()
         found = self.found
+        if self.strayed is not None and self.filled is not None:
+            if found is None or not self.strayed(x, found.pos) <= (0.5 * self.skin) ** 2:
+                found = self.found = self._search(pos.numpy())
+            matrices = self.filled(x, *found.for_loop, self.cutoff, SHORTEST)
+            return self._of(pos, *(torch.from_numpy(matrix) for matrix in matrices))
         if found is None or not found.holds(x, 0.5 * self.skin):
             found = self.found = self._search(pos.numpy())
         vectors = x.take(found.j, axis=0) - x.take(found.i, axis=0) + found.across
@@ -78,21 +88,43 @@ class Candidates:
         pair[slot] = number.take(found.pair_of.take(edges))
         both = np.concatenate([vectors, -vectors, [[self.cutoff, 0.0, 0.0]]])
         matrix = lambda flat: torch.from_numpy(flat.reshape(n_atoms, k, *flat.shape[1:]))  # noqa: E731
-        return AtomGraph(
-            z=self.z,
-            pos=pos.reshape(-1, 3),
-            cell=self.cell,
-            pbc=self.pbc,
-            batch=self.batch,
+        return self._of(
+            pos,
             neighbors=matrix(found.neighbor.take(held)),
             shift=matrix(found.shift.take(held, axis=0)),
             mask=matrix(held < n_edges),
             reverse=matrix(reverse),
             pair=matrix(pair),
             pair_slots=torch.from_numpy(slot_of.take(found.edges_of.take(pairs, axis=0))),
+            vectors=matrix(both.take(found.vector.take(held), axis=0)),
+        )
+
+    def _of(
+        self,
+        pos: Tensor,
+        neighbors: Tensor,
+        shift: Tensor,
+        mask: Tensor,
+        reverse: Tensor,
+        pair: Tensor,
+        pair_slots: Tensor,
+        vectors: Tensor,
+    ) -> AtomGraph:
+        return AtomGraph(
+            z=self.z,
+            pos=pos.reshape(-1, 3),
+            cell=self.cell,
+            pbc=self.pbc,
+            batch=self.batch,
+            neighbors=neighbors,
+            shift=shift,
+            mask=mask,
+            reverse=reverse,
+            pair=pair,
+            pair_slots=pair_slots,
             cutoff=self.cutoff,
             atoms_per_graph=self.n,
-            vectors=matrix(both.take(found.vector.take(held), axis=0)),
+            vectors=vectors,
         )
 
 
@@ -151,6 +183,22 @@ class _Found:
             back=back,
             neighbor=np.concatenate([neighbor, np.arange(n_atoms)]),
             shift=np.concatenate([crossed, np.zeros((n_atoms, 3))]),
+        )
+
+    @cached_property
+    def for_loop(self) -> tuple[np.ndarray, ...]:
+        """The same for `loops.filled_rows`, in as few bytes: after a network's evaluation all of it comes from memory."""
+        n_atoms, small = len(self.pos), np.int32
+        starts = np.searchsorted(self.row, np.arange(n_atoms + 1)).astype(small)
+        edges = len(self.row)
+        return (
+            np.stack([self.i, self.j], axis=1).astype(small),
+            self.across,
+            self.edges_of.astype(small),
+            starts,
+            self.neighbor[:edges].astype(small),
+            self.pair_of.astype(small),
+            self.shift[:edges].astype(np.int16),
         )
 
     def holds(self, pos: np.ndarray, farthest: float) -> bool:

@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     _add_reproduce(commands)
     _add_reference(commands)
     _add_data(commands)
+    _add_calibrate(commands)
     if (sys.argv[1:] if arguments is None else arguments)[:1] == ["bench"]:
         options, rest = parser.parse_known_args(arguments)
         options.rest = rest
@@ -384,6 +385,12 @@ def _add_data(commands: Any) -> None:
     from grannfield.data import command
 
     _add_documented(commands, "data", command)
+
+
+def _add_calibrate(commands: Any) -> None:
+    from grannfield.calibrate import command
+
+    _add_documented(commands, "calibrate", command)
 
 
 def _add_materials(commands: Any) -> None:

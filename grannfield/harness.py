@@ -17,10 +17,12 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from grannfield import provenance
-from grannfield.analysis.errors import EnergyErrors, ForceErrors, energy_errors, force_errors
+from grannfield.analysis.errors import EnergyErrors, ForceErrors, TimeBlock, energy_errors, force_errors
 from grannfield.analysis.fusion import Failure, first_failure
-from grannfield.analysis.paths import IonDensity, ion_density
+from grannfield.analysis.jumps import Jumps, find_jumps
+from grannfield.analysis.paths import IonDensity, ion_density, mobile_fractional
 from grannfield.analysis.rdf import RadialDistribution, radial_distribution
+from grannfield.analysis.sites import Sites, find_sites
 from grannfield.analysis.thresholds import Thresholds, reference_thresholds
 from grannfield.data.dataset import FrameSet, frames, gather, spread_indices
 from grannfield.data.material import Material
@@ -60,14 +62,32 @@ class Predictions:
     """Which frames these are, in words."""
     made_on: dict[str, Any] = field(default_factory=dict)
     """Hardware, versions and date of the evaluation."""
+    temperatures: tuple[float, ...] = ()
+    """K, of the runs that the frames come from; empty for unordered frames, which have none and hang together in no way."""
+
+    @property
+    def origin(self) -> np.ndarray | None:
+        """[M, 2] run and frame, where frames follow each other in time."""
+        return self.frames.origin if self.temperatures else None
 
     @cached_property
     def force_errors(self) -> ForceErrors:
-        return force_errors(self.forces, self.frames.forces, self.frames.z)
+        return force_errors(self.forces, self.frames.forces, self.frames.z, origin=self.origin)
 
     @cached_property
     def energy_errors(self) -> EnergyErrors:
-        return energy_errors(self.energy, self.frames.energy, len(self.frames.z))
+        return energy_errors(self.energy, self.frames.energy, len(self.frames.z), origin=self.origin)
+
+    def by_run(self, blocks: Sequence[TimeBlock], factor: float = 1.0) -> list[dict[str, Any]]:
+        """Numbers of stretches of time for a score's parts: the same frames for every model, so that two can be compared."""
+        found: list[dict[str, Any]] = []
+        for one in blocks:
+            temperature = self.temperatures[one.run] if self.temperatures else None
+            replica = sum(other["temperature_K"] == temperature for other in found)
+            value = None if one.value.reason else one.value.value * factor
+            row = {"temperature_K": temperature, "replica": replica, "value": value, "interval": None, "reason": one.value.reason}
+            found.append(row | {"frames": one.value.n})
+        return found
 
 
 class Once:
@@ -143,6 +163,28 @@ class ReferenceData:
     def reference_density(self, temperature: float) -> IonDensity:
         return self.once(("density", temperature), lambda: self.density(self.production(temperature).every(RDF_INTERVAL)))
 
+    @property
+    def sites(self) -> Sites:
+        """The mobile ions' sites, from the density of all reference runs together."""
+        return self.once("sites", self._sites)
+
+    def _sites(self) -> Sites:
+        self.require_motion()
+        found = [self.reference_density(t) for t in self.reference.temperatures]
+        group, density = self.once("symmetry", lambda: space_group_operations(self.material)), found[0]
+        mean = np.mean([one.probability() for one in found], axis=0)
+        grids = (mean.reshape(density.shape), density.smoothed(mean).reshape(density.shape))
+        return find_sites(*grids, density.cell, group.rotations, group.translations, density.n_ions)
+
+    def jumps(self, trajectory: Trajectory) -> Jumps:
+        """Moves of the mobile ions between the reference's sites in any run of the material."""
+        centres = self.material.tetrahedra[0] if self.material.tetrahedra else ()
+        moved = mobile_fractional(trajectory, number(self.material.mobile_ion), self.material.structure.pos, centres)
+        return find_jumps(moved, self.sites, trajectory.timestep)
+
+    def reference_jumps(self, temperature: float) -> Jumps:
+        return self.once(("jumps", temperature), lambda: self.jumps(self.production(temperature).every(RDF_INTERVAL)))
+
 
 @dataclass(frozen=True, eq=False)
 class Bench:
@@ -177,7 +219,9 @@ class Bench:
             buffer = io.BytesIO()
             np.savez(buffer, energy=energy, forces=forces, made_on=np.array(json.dumps(made_on)))
             write_atomically(path, buffer.getvalue())
-        return Predictions(chosen, energy, forces, described, made_on)
+        ordered = all(run.kind == "time" for run in data.reference.runs)
+        temperatures = tuple(run.temperature for run in data.reference.runs) if ordered else ()
+        return Predictions(chosen, energy, forces, described, made_on, temperatures)
 
     def runs(self, subject: Subject, data: ReferenceData) -> list[ScoredRun]:
         """All MD runs of the preset for a model and a material, with their failures."""

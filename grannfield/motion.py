@@ -34,11 +34,13 @@ if TYPE_CHECKING:
 
 MOTION_CODE = (
     "md", "models", "nn", "forcefield.py", "precision.py", "compiled.py", "recording.py", "graph.py", "neighbors.py",
-    "all_pairs.py", "candidates.py", "units.py",
+    "all_pairs.py", "candidates.py", "loops.py", "units.py",
 )  # fmt: skip
 """Files and folders of the package on which a motion depends."""
 RDF_INTERVAL = 20.0
 """fs between the frames that enter g(r), and of longer runs between those that are stored."""
+STEPS_PER_FRAME = 2
+"""MD steps between the frames of NVE runs whose energy is kept."""
 SHORT_PS = 10.0
 """Runs up to this length are stored every 10 fs."""
 
@@ -64,12 +66,12 @@ class Subject:
         return identity(self.field, self.named) if self.given is None else self.given.identity
 
     def engine_device(self, device: str) -> str:
-        """Where its motion is computed: that of a calculator stays on the processor, whatever the calculator runs on."""
-        return "cpu" if self.named.kind == "calculator" else device
+        """Where its motion is computed: that of a calculator or a control stays on the processor, whatever the former runs on."""
+        return "cpu" if self.named.kind in ("calculator", "control") else device
 
     def computes_on(self, device: str) -> str:
         """Where its energies and forces are computed: a calculator has chosen by itself."""
-        return str(getattr(self.field, "computes_on", device))
+        return str(getattr(self.field, "computes_on", self.engine_device(device)))
 
     def trained_on(self, material: Material, reference: Reference) -> bool:
         """Whether the weights come from this reference: by its label, or by its frames whatever it is called."""
@@ -115,10 +117,13 @@ class Motion:
     material: Material
     protocol: Protocol
     seeds: tuple[int, ...]
+    start: np.ndarray | None = None
+    """[R, n, 3] Å, where the replicas start; None: at the ideal structure."""
 
     @property
     def label(self) -> str:
-        return f"{self.subject.named.label} {self.material.short} {self.protocol.temperature:g} K"
+        nve = " NVE" if self.protocol.ensemble == "nve" else ""
+        return f"{self.subject.named.label} {self.material.short} {self.protocol.temperature:g} K{nve}"
 
     @cached_property
     def key(self) -> str:
@@ -130,6 +135,7 @@ class Motion:
             list(self.seeds),
             self.subject.field.precision,
             provenance.code_hash(*MOTION_CODE),
+            *([] if self.start is None else [hashlib.sha256(np.ascontiguousarray(self.start).tobytes()).hexdigest()]),
         )
 
     def folder(self, store: Path) -> Path:
@@ -146,8 +152,9 @@ class Motion:
         with locked(folder, wait=True):  # a second session waits for the first one's run instead of making it again
             if not (folder / "done.json").exists():
                 makers = sitting(folder / "partial", self.subject.computes_on(device), self.subject.field.precision)
+                pos = start.pos if self.start is None else self.start
                 runs = simulate(
-                    self.subject.field, start.z, start.pos, start.cell, self.protocol, list(self.seeds),
+                    self.subject.field, start.z, pos, start.cell, self.protocol, list(self.seeds),
                     device=self.subject.engine_device(device), folder=folder / "partial", label=self.label,
                 )  # fmt: skip
                 store_runs(folder, runs, makers)
@@ -168,6 +175,20 @@ def motions(subject: Subject, material: Material, reference: Reference, preset: 
         seeds = (seed_for(seed, name, formula, protocol.temperature, r, "md") for r in range(preset.replicas))
         found.append(Motion(subject, material, protocol, tuple(seeds)))
     return found
+
+
+def constant_energy(subject: Subject, material: Material, reference: Reference, preset: Preset, seed: int) -> Motion:
+    """The NVE runs of a model: from equilibrated frames of a reference at its lowest temperature, as hot as that."""
+    temperature = min(reference.temperatures)
+    production = material.trajectory(reference.run(temperature)).production(reference.drop)
+    first = np.linspace(0, production.n_frames, preset.nve_runs, endpoint=False).astype(int)
+    protocol = Protocol(
+        temperature=temperature, length=1e3 * preset.nve_ps, ramp=0.0, timestep=material.timestep,
+        interval=STEPS_PER_FRAME * material.timestep, drop=0.0, ensemble="nve",
+    )  # fmt: skip
+    name = subject.named.label
+    seeds = tuple(seed_for(seed, name, material.formula, temperature, r, "nve") for r in range(preset.nve_runs))
+    return Motion(subject, material, protocol, seeds, np.asarray(production.pos[first], dtype=float))
 
 
 def sitting(folder: Path, device: str, precision: str) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ from typing import Any, Literal
 from torch import nn
 
 from grannfield.call import parsed
+from grannfield.controls import PREFIX, table
+from grannfield.controls import parsed as parsed_control
 from grannfield.forcefield import ForceField, load, registered, weights_hash
 from grannfield.report.kinship import by_call
 
@@ -35,10 +37,16 @@ class Named:
     """Checkpoint or Python file."""
     cls: str = ""
     """Class in the Python file."""
-    kind: Literal["model", "calculator", "trajectories"] = "model"
-    """What the numbers come from: a force field of this package or of a file, an ASE calculator, motion made elsewhere."""
+    kind: Literal["model", "calculator", "trajectories", "control"] = "model"
+    """What the numbers come from: a force field of this package or of a file, an ASE calculator, motion made elsewhere, a control
+    of the suite."""
     kin: tuple[str, ...] = ()
     """What it was trained on, as the user says: data sets, or potentials whose labels it learnt."""
+
+    @property
+    def motion_only(self) -> bool:
+        """Whether there is motion but no force field to ask."""
+        return self.kind == "trajectories" or (self.kind == "control" and parsed_control(self.spec).moves)
 
 
 def find_calculator(text: str) -> Named:
@@ -70,11 +78,14 @@ def with_kin(models: list[Named], declared: list[str]) -> list[Named]:
 
 
 def find(spec: str, checkpoints: Path = Path("reports/checkpoints")) -> Named:
-    """What `--model` names: a registered model, a checkpoint file or folder, or file.py:Class.
+    """What `--model` names: a registered model, a checkpoint file or folder, file.py:Class, or control:NAME.
 
     For a registered model the weights are those under `checkpoints`/NAME if there are any, else the shipped ones.
     ModelNotFound says what was looked for and where.
     """
+    if spec.startswith(PREFIX):
+        label = parsed_control(spec).label
+        return Named(label, label, None, kind="control")
     stem, colon, cls = spec.rpartition(":")
     if spec.endswith((".py", ".py:")):
         raise ModelNotFound(f"--model {spec}: which class of the file? Write {spec.rstrip(':')}:Class")
@@ -98,7 +109,8 @@ def find(spec: str, checkpoints: Path = Path("reports/checkpoints")) -> Named:
     if path.is_file():
         return Named(spec, path.resolve().parent.name if path.name == "best.safetensors" else path.stem, path)
     raise ModelNotFound(
-        f"--model {spec}: neither a model ({', '.join(registered())}), nor a checkpoint file or folder, nor file.py:Class"
+        f"--model {spec}: neither a model ({', '.join(registered())}), nor a checkpoint file or folder, nor file.py:Class, nor a "
+        f"control ({PREFIX}{f', {PREFIX}'.join(table())})"
     )
 
 
@@ -110,6 +122,10 @@ def open_model(named: Named) -> ForceField:
         foreign = calculator_field(named.spec).eval()
         foreign.settings = foreign.identified()
         return foreign
+    if named.kind == "control":
+        from grannfield.controls.faulty import control_field
+
+        return control_field(named.spec)
     assert named.path is not None
     if not named.cls:
         return load(named.path)

@@ -23,21 +23,30 @@ class Preset:
     steps_per_round: int = 20
     batch: int = 4
     """Replicas of the batched speed measurement."""
+    nve_ps: float = 1.0
+    """Length of the NVE runs."""
+    nve_runs: int = 1
+    curl_frames: int = 8
+    """Frames on which the Jacobian of the forces is looked at."""
+    curl_directions: int = 2
+    """Random pairs of directions for each."""
 
     @property
     def described(self) -> str:
         kelvin = "all temperatures" if self.temperatures is None else "/".join(f"{t:g}" for t in self.temperatures) + " K"
         runs = f"{self.replicas} run{'s' * (self.replicas > 1)} each"
         lengths = f"MD {self.length_ps:g} ps (30% equilibration) after a ramp of {self.ramp_ps:g} ps"
-        return f"{self.test_frames} test frames, {lengths} at {kelvin}, {runs}"
+        return f"{self.test_frames} test frames, {lengths} at {kelvin}, {runs}, NVE {self.nve_ps:g} ps"
 
+
+LONGER: dict[str, Any] = {"nve_ps": 10.0, "curl_frames": 16, "curl_directions": 4}
 
 PRESETS = {
-    "smoke": Preset("smoke", 50, (1000.0,), 1.0, 0.2, 1, steps_per_round=10),
-    "brief": Preset("brief", 50, (1000.0,), 2.0, 0.2, 1, steps_per_round=10),
-    "tiny": Preset("tiny", 500, (1000.0,), 5.0, 0.5, 1),
-    "quick": Preset("quick", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 2, batch=16),
-    "paper": Preset("paper", 2000, None, 50.0, 5.0, 6, steps_per_round=100, batch=30),
+    "smoke": Preset("smoke", 50, (1000.0,), 1.0, 0.2, 1, steps_per_round=10, nve_ps=0.5),
+    "brief": Preset("brief", 50, (1000.0,), 2.0, 0.2, 1, steps_per_round=10, nve_ps=0.5),
+    "tiny": Preset("tiny", 500, (1000.0,), 5.0, 0.5, 1, nve_ps=2.0),
+    "quick": Preset("quick", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 2, batch=16, **LONGER),
+    "paper": Preset("paper", 2000, None, 50.0, 5.0, 6, steps_per_round=100, batch=30, nve_runs=2, **LONGER),
 }
 
 
@@ -47,7 +56,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": [],
         "metavar": "M",
         "help": "model name, `all`, checkpoint file or folder, or file.py:Class; several with commas or by repeating (default: "
-        "schnet). A name takes its weights from REPORTS/checkpoints/NAME, else those shipped",
+        "schnet). A name takes its weights from REPORTS/checkpoints/NAME, else those shipped. `controls`, or control:drift, "
+        "control:noise=0.1 and so on: models whose faults are known, with references of their own, which test the suite itself",
     },
     "calculator": {
         "action": "append",

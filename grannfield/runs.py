@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from grannfield.analysis.fusion import Failure
-from grannfield.analysis.uncertainty import EXPLODED, FUSED, TOO_SHORT
+from grannfield.analysis.uncertainty import EXPLODED, FUSED, TOO_SHORT, Estimate
 from grannfield.md.simulate import EngineFailure, MDRun
 from grannfield.score import NotAvailable
 from grannfield.trajectory import Trajectory
@@ -66,3 +68,19 @@ REASON_OF = {
     "broken tetrahedron": EXPLODED,
 }
 """The n/a code for each cause of failure."""
+
+
+def replicas(runs: Iterable[ScoredRun]) -> list[int]:
+    """Which of the runs at its temperature each one is, counted from 0."""
+    seen: Counter[float] = Counter()
+    found = []
+    for run in runs:
+        found.append(seen[run.temperature])
+        seen[run.temperature] += 1
+    return found
+
+
+def by_run(found: Sequence[tuple[ScoredRun, Estimate]]) -> list[dict[str, Any]]:
+    """What each run says, as every column keeps it: paired comparisons between models read this."""
+    which = replicas(run for run, _ in found)
+    return [{"temperature_K": run.temperature, "replica": r} | one.parts() for (run, one), r in zip(found, which, strict=True)]

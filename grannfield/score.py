@@ -66,11 +66,18 @@ class Score:
         if self.outcome == "error":
             return f"ERROR: {self.reason}"
         if self.outcome == "n/a":
-            bound = f", at most {significant(self.interval[1])}" if self.interval and math.isfinite(self.interval[1]) else ""
-            return f"n/a: {self.reason}{bound}" + (f" ({self.detail})" if self.detail else "")
+            return f"n/a: {self.reason}{self._bound}" + (f" ({self.detail})" if self.detail else "")
         low_high = "" if self.interval is None else f" [{significant(self.interval[0])}, {significant(self.interval[1])}]"
         verdict = f" {self.verdict}" if self.verdict else ""
         return f"{significant(self.value)}{low_high} (n={self.n}){verdict}"
+
+    @property
+    def _bound(self) -> str:
+        """What is known of a number that there is none of: at most, or at least, so much."""
+        low, high = self.interval or (-math.inf, math.inf)
+        if math.isfinite(high):
+            return f", at most {significant(high)}"
+        return f", at least {significant(low)}" if math.isfinite(low) else ""
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; NaN and infinity become None."""

@@ -10,10 +10,13 @@ from typing import Any
 
 from grannfield import provenance
 from grannfield.analysis.uncertainty import Estimate
+from grannfield.controls import parsed
+from grannfield.controls.reference import ControlRuns
 from grannfield.data.material import Material, reference_at
 from grannfield.data.reference import Reference
 from grannfield.forcefield import is_reduced, to_precision
 from grannfield.given import GivenRuns
+from grannfield.given.controlled import control_motion
 from grannfield.harness import Bench, Once, ReferenceData, Subject
 from grannfield.plugin import SHIPPED, Named, open_model
 from grannfield.precision import labelled
@@ -42,15 +45,32 @@ class Session:
     once: Once = field(default_factory=Once)
     results: dict[str, Results] = field(default_factory=dict)
     touched: bool = False
+    undecided: list[str] = field(default_factory=list)
+    """Cells that pass the gate although the test could not decide."""
 
     def subject(self, named: Named) -> Subject:
         key = "model", named.label, named.spec
         if named.kind == "trajectories":
             return self.once(key, lambda: Subject(named, None, self.given[named.label]))
+        if named.kind == "control" and named.motion_only:
+            motion = control_motion(parsed(named.spec), lambda material: self.control_runs(named, material))
+            return self.once(key, lambda: Subject(named, None, motion))
         return self.once(key, lambda: Subject(named, to_precision(open_model(named), self.precision or None)))
 
-    def data(self, material: Material) -> ReferenceData:
+    def data(self, material: Material, named: Named | None = None) -> ReferenceData:
+        """The reference a model is scored against: that of the session, and for a control its own."""
+        if named is not None and named.kind == "control":
+            runs = self.control_runs(named, material)
+            key = "control reference", material.formula, runs.kind
+            return self.once(key, lambda: ReferenceData(material, runs.reference()))
         return self.once(("reference", material.formula), lambda: ReferenceData(material, self._reference(material)))
+
+    def control_runs(self, named: Named, material: Material) -> ControlRuns:
+        """What a control is held against in a material."""
+        preset = self.bench.preset
+        temperatures = preset.temperatures or material.temperatures
+        length = 1e3 * preset.length_ps
+        return ControlRuns.of(parsed(named.spec), material, temperatures, length, self.bench.seed, self.bench.store)
 
     def _reference(self, material: Material) -> Reference:
         if self.reference and Path(self.reference).exists():
@@ -62,7 +82,7 @@ class Session:
         behind: dict[str, Any] = provenance.stamp(self.bench.device)
         if material is not None:
             with suppress(LookupError, ValueError, OSError):  # a reference that cannot be read: the test reports that
-                reference = self.data(material).reference
+                reference = self.data(material, named).reference
                 behind |= {"reference": reference.label, "reference_runs": {run.path.name: run.sha256 for run in reference.runs}}
                 behind["kinship"] = kinship(self.results_of(named).model, reference.label, material.formula)
         behind["weights"] = self.results_of(named).model.get("identity", "")

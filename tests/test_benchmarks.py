@@ -116,7 +116,7 @@ def test_a_model_that_raises_is_an_error(toys: Path, tmp_path: Path) -> None:
     done = bench(tmp_path, "--model", f"{toys}:Raises", "--material", "Li3PS4", "-k", "force_r2 or survival or ns_per_day")
     assert done.returncode == 1, done.stdout
     found = cells(tmp_path, "Raises")
-    assert len(found) == 5
+    assert len(found) == 6
     assert all(
         cell["error"] and cell["reason"] == "KeyError: 'no such layer'" and cell["value"] is None for cell in found.values()
     )
@@ -261,7 +261,7 @@ def test_stored_runs_are_not_made_again_and_cells_add_up(toys: Path, tmp_path: P
     assert bench(tmp_path, *arguments, "-k", "survival or rdf").returncode == 0
     assert runs[0].stat().st_mtime_ns == before and len(list((tmp_path / "store" / "md").iterdir())) == 1
     second = cells(tmp_path, "Springs")
-    assert set(second) == {*first, ("rdf_mae", "Li3PS4")}
+    assert set(second) == {*first, ("rdf_mae", "Li3PS4"), ("rdf_wasserstein", "Li3PS4")}
     assert second["failed_share", "Li3PS4"]["value"] == first["failed_share", "Li3PS4"]["value"]
     assert bench(tmp_path, *arguments, "-k", "survival", "--seed", "1").returncode == 0
     assert set(cells(tmp_path, "Springs")) == set(first), "scores of another protocol must not mix"

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from grannfield.foreign import calculator_field
+from grannfield.report.board import ranked
 from grannfield.report.kinship import by_call, by_name, by_weights, kinship, potentials
+from grannfield.report.origins import KIN, kinship_of
 from grannfield.report.results import Results, read_results
-from grannfield.report.tables import KIN, ranked, write_reports
+from grannfield.report.tables import write_reports
 from grannfield.score import Score
 
 SURROGATE = "surrogate: SevenNet-0 (11Jul2024)"
@@ -70,7 +72,7 @@ def test_the_board_marks_kin_and_ranks_the_reference_itself_last(tmp_path: Path)
     assert [one.label for one in ranked(rows)] == ["l3i5", "poor", "itself"]
     write_reports(tmp_path)
     board = (tmp_path / "leaderboard.md").read_text()
-    table = [line for line in board.splitlines() if line.startswith("| ")]
+    table = [line for line in board.split("## ")[1].splitlines() if line.startswith("| ")]
     assert "kinship" in table[0] and "preset" in table[0] and "brief" in table[1]
     assert [("kin: same training set (MPtrj), same authors" in line, "is the reference" in line) for line in table[1:]] == [
         *[(True, False)] * 2,
@@ -83,8 +85,6 @@ def test_the_board_marks_kin_and_ranks_the_reference_itself_last(tmp_path: Path)
 
 
 def test_results_from_before_kinship_was_stored_are_marked_too() -> None:
-    from grannfield.report.tables import kinship_of
-
     one = results("old", 0.9, potential="CHGNet-0.3.0")
     for score in one.scores.values():
         score.provenance.pop("kinship")

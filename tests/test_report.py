@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from grannfield.report.board import leaderboard, ranked
 from grannfield.report.columns import COLUMNS
 from grannfield.report.paper import TITLES, table1, table2
 from grannfield.report.results import Results, ResultsError, all_results, continued, read_results
-from grannfield.report.tables import BEGIN, END, markdown, ranked, write_reports
+from grannfield.report.tables import BEGIN, END, top, write_reports
+from grannfield.report.tiers import beside_names, tiers
+from grannfield.report.verdicts import own_number, verdict_of
 from grannfield.score import Score
 
 SURROGATE = {"reference": "surrogate: SevenNet-0 (11Jul2024)"}
@@ -39,7 +42,7 @@ def test_a_table_holds_every_outcome_and_names_the_surrogate(tmp_path: Path) -> 
     assert "n/a: too short (0.7 ps)" in board
     assert "ERROR: KeyError: 'x\\|y'" in board
     assert "| surrogate: SevenNet-0 (11Jul2024) |" in board
-    assert "n/a: measured on Li10GeP2S12" in board and "not run" in board
+    assert "not run" in board and "n/a: measured on Li10GeP2S12" in (tmp_path / "leaderboard.csv").read_text()
     assert {path.suffix for path in written} == {".md", ".csv", ".tex"} and all(path.exists() for path in written)
     second = (tmp_path / "table2.md").read_text()
     assert "reference (surrogate: SevenNet-0 (11Jul2024))" in second and "AIMD (paper)" in second and "-1.41" in second
@@ -48,22 +51,25 @@ def test_a_table_holds_every_outcome_and_names_the_surrogate(tmp_path: Path) -> 
 
 def test_a_reduced_model_is_marked_in_every_table(tmp_path: Path) -> None:
     one = results("a", 0.9)
+    other = results("b", 0.8)
     one.model["reduced"] = True
-    one.write(tmp_path)
+    for each in (one, other):
+        each.write(tmp_path)
     for path in write_reports(tmp_path):
-        assert "a (reduced)" in path.read_text()
+        assert "a (reduced)" in path.read_text() or path.stem == "redundancy", "which names no model"
     assert "reduced: 494,209 parameters" in (tmp_path / "leaderboard.md").read_text()
 
 
 def test_latex_is_plain_ascii_and_a_number_stands_beside_its_kin(tmp_path: Path) -> None:
     one = results("a", 0.9)
+    one.add_reference(Score("diffusivity", SURROGATE["reference"], "Li3PS4", 5.9e-5, n=20))
     parts = {"pymatgen": 5.6e-5, "reference": 5.9e-5}
     one.add(Score("diffusivity", "a", "Li3PS4", 6e-5, "cm²/s", "closer", 20, (3e-5, 1e-4), parts=parts, provenance=SURROGATE))
     one.write(tmp_path)
     write_reports(tmp_path)
-    assert (
-        "6.00e-05 [3.00e-05, 1.00e-04] (n=20); pymatgen 5.60e-05, reference 5.90e-05" in (tmp_path / "leaderboard.md").read_text()
-    )
+    shown = ("6.00e-05 [3.00e-05, 1.00e-04] (n=20)", "pymatgen 5.60e-05", "reference 5.90e-05")
+    assert "<br>".join(shown) in (tmp_path / "leaderboard.md").read_text()
+    assert "; ".join(shown) in (tmp_path / "leaderboard.csv").read_text()
     tex = (tmp_path / "leaderboard.tex").read_text()
     assert tex.isascii() and r"\toprule" in tex and r"\textsuperscript{2}" in tex
 
@@ -137,11 +143,159 @@ def test_the_readme_of_the_project_shows_the_shipped_results() -> None:
         pytest.skip("reports/results holds the results of a run of your own, or this is no clone")
     readme = repository / "README.md"
     before = readme.read_text()
-    import grannfield.report.tables as tables
-
     section = before.split(BEGIN)[1].split(END)[0]
     shipped = ranked(all_results(repository / "reports"))
-    assert section.strip() == f"{markdown(tables.leaderboard(shipped, tables.TOP))}\n{tables.header(shipped)}".strip()
+    assert section.strip() == top(shipped, beside_names(tiers(shipped))).strip()
+
+
+def diffusing(
+    value: float, interval: tuple[float, float] | None, own: tuple[float, float, float] | None, reason: str = ""
+) -> Results:
+    """A model with a diffusivity, beside the reference's own: value and interval."""
+    one = Results("a", {"name": "schnet"}, {"preset": "quick"})
+    number = {"reason": reason} if reason else {"n": 20}
+    one.add(Score("diffusivity", "a", "Li3PS4", value, interval=interval, provenance=SURROGATE, **number))
+    if own is not None:
+        one.add_reference(Score("diffusivity", SURROGATE["reference"], "Li3PS4", own[0], n=20, interval=own[1:]))
+    return one
+
+
+@pytest.mark.parametrize(
+    ("one", "label"),
+    [
+        (diffusing(5e-5, (4.6e-5, 5.5e-5), (5.2e-5, 4.8e-5, 5.6e-5)), "indistinguishable"),
+        (diffusing(1e-5, (8e-6, 1.2e-5), (5.2e-5, 4.8e-5, 5.6e-5)), "different"),
+        (diffusing(5e-5, (1e-5, 2e-4), (5.2e-5, 4.8e-5, 5.6e-5)), "undecided"),
+        (diffusing(math.nan, (0.0, 1e-7), (5.2e-5, 4.8e-5, 5.6e-5), "below detection"), "different"),
+        (diffusing(math.nan, None, (5.2e-5, 4.8e-5, 5.6e-5), "fused"), "undecided"),
+        (diffusing(5e-5, None, (5.2e-5, 4.8e-5, 5.6e-5)), "undecided"),
+    ],
+)
+def test_the_verdict_stands_beside_the_number_with_the_references_interval(one: Results, label: str, tmp_path: Path) -> None:
+    tested = verdict_of(one, "diffusivity", "Li3PS4")
+    assert tested is not None and tested.label == label
+    one.write(tmp_path)
+    assert verdict_of(read_results(one.path(tmp_path)), "diffusivity", "Li3PS4").label == label, "the file says the same"
+    rows = leaderboard([one], ("diffusivity",))
+    assert rows["model"].tolist() == [f"reference ({SURROGATE['reference']})", "a"]
+    own, text = rows[COLUMNS["diffusivity"].heading]
+    assert own == "5.20e-05 [4.80e-05, 5.60e-05] (n=20)"
+    if label == "different" or math.isfinite(one.scores["diffusivity", "Li3PS4"].value):
+        assert text.endswith(f"; reference 5.20e-05 [4.80e-05, 5.60e-05]: {label}")
+    else:
+        assert text == "n/a: fused"
+
+
+def test_a_number_of_another_reference_is_not_compared_with() -> None:
+    one = diffusing(1e-5, (8e-6, 1.2e-5), None)
+    one.add_reference(Score("diffusivity", "AIMD: PBE", "Li3PS4", 5e-5, n=5, interval=(4e-5, 6e-5)))
+    assert own_number(one, "diffusivity", "Li3PS4") is None and verdict_of(one, "diffusivity", "Li3PS4") is None
+
+
+def test_a_floor_is_passed_by_being_better_and_says_so_without_an_interval() -> None:
+    one = Results("a", {}, {"preset": "quick"})
+    floor = {"value": 0.02, "interval": [0.018, 0.022], "n": 4}
+    for material, value, kept in (("Li3PS4", 0.005, floor), ("Li4GeS4", 0.08, floor), ("Li10GeP2S12", 0.08, 0.02)):
+        parts = {"floor": kept, "paper_threshold": 0.02}
+        one.add(Score("rdf_mae", "a", material, value, n=9, interval=(value - 0.002, value + 0.002), parts=parts))
+    labels = [verdict_of(one, "rdf_mae", material).label for material in one.materials]  # type: ignore[union-attr]
+    assert labels == ["undecided", "indistinguishable", "different"]
+    cells = leaderboard([one], ("rdf_mae",)).set_index("material")[COLUMNS["rdf_mae"].heading]
+    assert (
+        cells["Li3PS4"]
+        == "0.005 [0.003, 0.007] (n=9); floor 0.02 [0.018, 0.022]: indistinguishable; the paper's limit 0.02: stable"
+    )
+    assert "floor 0.02 (no interval stored): undecided; the paper's limit 0.02: not stable" in cells["Li10GeP2S12"]
+    one.scores["rdf_mae", "Li3PS4"].parts["test"] = {
+        "label": "different",
+        "excess": 0.01,
+        "interval": [0.005, 0.015],
+        "margin": 0.02,
+        "p": 0.004,
+    }
+    assert (
+        "]: different (p = 0.004)" in leaderboard([one], ("rdf_mae",)).set_index("material")[COLUMNS["rdf_mae"].heading]["Li3PS4"]
+    )
+
+
+def test_controls_stand_apart(tmp_path: Path) -> None:
+    control = results("control:noise=0.05", 0.99)
+    control.model["kind"] = "control"
+    control.write(tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"{BEGIN}{END}")
+    with pytest.raises(FileNotFoundError, match="no results but controls"):
+        write_reports(tmp_path, readme)
+    assert not (tmp_path / "leaderboard.md").exists()
+    results("a", 0.9).write(tmp_path)
+    paths = {path.name: path.read_text() for path in write_reports(tmp_path, readme)}
+    assert {name for name, text in paths.items() if "control:noise" in text} == {"controls.md", "controls.csv", "controls.tex"}
+    assert "on purpose" in paths["controls.md"] and "0.99 [0.98, 1] (n=50)" in paths["controls.md"]
+
+
+def run_of(label: str, shift: float, failed: bool = False, preset: str = "quick") -> Results:
+    """A model scored on 3 materials, at 3 temperatures and with 2 seeds, worse by a shift; perhaps one run failed."""
+    one = Results(label, {"name": label}, {"preset": preset})
+    for m, material in enumerate(("Li10GeP2S12", "Li3PS4", "Li4GeS4")):
+        runs = []
+        for i, (t, replica) in enumerate((t, r) for t in (800.0, 1000.0, 1200.0) for r in (0, 1)):
+            wobble = 1e-3 * math.sin(7 * i + 3 * m + len(label) * ord(label[0]))
+            runs.append({"temperature_K": t, "replica": replica, "value": 0.02 + shift + wobble, "interval": None, "reason": ""})
+        if failed and m == 1:
+            runs[3] |= {"value": None, "reason": "fused"}
+        value = sum(r["value"] or 0 for r in runs) / 6
+        number = {"reason": "fused"} if failed and m == 1 else {"value": value, "n": 6, "interval": (value - 1e-3, value + 1e-3)}
+        one.add(Score("rdf_mae", label, material, parts={"by_run": runs}, **number))
+    return one
+
+
+def tier_of(*models: Results) -> dict[str, str]:
+    found = next(one for one in tiers(models) if one.metric == "rdf_mae")
+    assert found.ranking is not None
+    return {name: str(t) if found.ranking.resolved else "-" for name, t in zip(found.models, found.ranking.tier, strict=True)}
+
+
+def test_tiers_come_from_the_same_runs_of_all_models() -> None:
+    assert tier_of(run_of("a", 0.0), run_of("b", 0.02), run_of("c", 0.0)) == {"a": "1", "b": "2", "c": "1"}
+    assert set(tier_of(run_of("a", 0.0), run_of("b", 1e-5)).values()) == {"-"}
+    assert beside_names(tiers([run_of("a", 0.0), run_of("b", 0.02)])) == {"a": "tier 1 of 2", "b": "tier 2 of 2"}
+    assert all(one.ranking is None for one in tiers([run_of("a", 0.0), run_of("b", 0.02, preset="brief")])), "another preset"
+
+
+def test_a_failed_run_ranks_last_and_is_not_left_out() -> None:
+    """The model would be the better one by the runs that it survived."""
+    found = next(one for one in tiers([run_of("a", 0.002), run_of("broken", 0.0, failed=True)]) if one.metric == "rdf_mae")
+    whole = next(one for one in tiers([run_of("a", 0.002), run_of("broken", 0.0)]) if one.metric == "rdf_mae")
+    assert found.ranking is not None and whole.ranking is not None and found.n_cells == whole.n_cells == 18
+    assert found.ranking.mean[1] < whole.ranking.mean[1] and found.ranking.p_first[1] < whole.ranking.p_first[1]
+
+
+def test_what_was_too_short_is_not_called_worse() -> None:
+    short = run_of("short", 0.0)
+    short.scores = {key: Score("rdf_mae", "short", key[1], reason="too short") for key in short.scores}
+    found = next(one for one in tiers([run_of("a", 0.0), run_of("b", 0.02), short]) if one.metric == "rdf_mae")
+    assert found.models == ("a", "b") and "without short (Li10GeP2S12: too short" in found.note
+
+
+def test_columns_that_repeat_each_other_are_named(tmp_path: Path) -> None:
+    for i in range(9):
+        one = Results(f"m{i}", {}, {"preset": "quick"})
+        for material in ("Li3PS4", "Li4GeS4"):
+            r2, other = 0.9 + 0.01 * i, (5 * i) % 9
+            values = {"force_r2": r2, "force_mae": 200 - 10 * i, "energy_rank": 0.1 * other}
+            for metric, value in values.items():
+                one.add(Score(metric, one.label, material, value, n=50, interval=(value - 1e-3, value + 1e-3)))
+        one.write(tmp_path)
+    write_reports(tmp_path)
+    text = (tmp_path / "redundancy.md").read_text()
+    assert "**force MAE** ranks the models as **force R² (windows)** does (rho 1.00 [0.97, 1.00], n=18 cells of 9 models)" in text
+    assert text.count("one of the two would do") == 1, "the third column is independent"
+    assert "too few models (n=0)" in text
+    few = tmp_path / "few"
+    results("a", 0.9).write(few)
+    results("b", 0.8).write(few)
+    write_reports(few)
+    assert "None that these results would show." in (few / "redundancy.md").read_text()
 
 
 def test_published_numbers_are_the_papers() -> None:

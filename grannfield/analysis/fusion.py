@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,11 +10,9 @@ import numpy as np
 
 from grannfield import units
 from grannfield.analysis.distances import chunks, image_distances, minimum_distances, nearest_vectors, pairs
-from grannfield.analysis.thresholds import COORDINATION, MELT_INTERVAL, Thresholds, lindemann
-from grannfield.analysis.uncertainty import Estimate, clopper_pearson
+from grannfield.analysis.thresholds import COORDINATION, MELT_INTERVAL, Thresholds, lindemann, wander
 from grannfield.trajectory import Trajectory
 
-FUSION_FRACTION = 0.75
 FUSION_TIME = 20.0
 """fs; a thermal collision turns round sooner, a fused pair stays."""
 BOND_FACTOR = 1.35
@@ -24,6 +22,9 @@ RUNAWAY_TIME = 100.0
 FORCE_LIMIT = 50.0
 """eV/Å; the largest force of the reference runs is below 10."""
 MELT_FACTOR = 3.0
+WANDER_FACTOR = 2.5
+"""The distance from the beginning starts from noise of its own, and hovers: at 3 a random
+walk is found up to a third of the run late, at 2.5 about where its instantaneous ratio reaches 3."""
 
 Cause = Literal["non-finite", "fusion", "broken tetrahedron", "runaway", "melt"]
 CAUSES: tuple[Cause, ...] = ("non-finite", "fusion", "broken tetrahedron", "runaway", "melt")
@@ -40,19 +41,8 @@ class Failure:
     """First frame of the event."""
     cause: Cause
     detail: str = ""
-
-
-@dataclass(frozen=True)
-class Survival:
-    """How many of a set of runs failed, and when."""
-
-    failed: Estimate
-    """Share of runs that failed, Clopper-Pearson interval; n counts runs."""
-    failure_times: tuple[float, ...]
-    """fs, sorted, of the runs that failed."""
-    censored_times: tuple[float, ...]
-    """fs, sorted lengths of the runs that did not fail as long as they were watched."""
-    causes: dict[str, int] = field(default_factory=dict)
+    evidence: dict[str, str | float] = field(default_factory=dict, compare=False)
+    """The numbers behind the detail, names with their units: for a fusion pair, atoms, distance_A, limit_A."""
 
 
 def first_failure(trajectory: Trajectory, thresholds: Thresholds, target_temperature: float, mobile_z: int) -> Failure | None:
@@ -60,11 +50,14 @@ def first_failure(trajectory: Trajectory, thresholds: Thresholds, target_tempera
 
     - non-finite: an infinite energy, force or temperature (a `Trajectory` takes no NaN position: the MD engine reports
       those itself).
-    - fusion: a pair nearer than 0.75 x the smallest reference distance of its species, for at least 20 fs.
+    - fusion: a pair nearer than 0.75 x the smallest reference distance of its species, and than a covalent bond, for at
+      least 20 fs.
     - broken tetrahedron: fewer than 4 ligands within 1.35 x the mean reference bond, for more than 100 fs.
     - runaway: kinetic temperature averaged over 100 fs above 1.5 x target (its start: the first frame of that window
       which is itself above), or a force above 50 eV/Å at once. Frames without temperature or forces are not judged.
-    - melt: Lindemann ratio of the framework above 3 x the reference's, looked at every 20 fs.
+    - melt: Lindemann ratio of the framework above 3 x the reference's; or its distance from where it began (`wander`: a window
+      of fixed length forgets what is slower than itself) above 2.5 x that ratio and the reference's own distance. Looked at
+      every 20 fs.
 
     A frame stands for one frame spacing, so an event of duration t needs ceil(t/spacing) frames in a row (for "more
     than", floor + 1), and one when the spacing is longer: 2 frames for a fusion stored every 10 fs. The time of
@@ -89,24 +82,6 @@ def before(trajectory: Trajectory, failure: Failure | None) -> Trajectory | None
     return trajectory[: failure.frame] if failure.frame > 0 else None
 
 
-def survival(failures: Sequence[Failure | None], durations: Sequence[float]) -> Survival:
-    """The share of runs that failed, with the times of failure and of the runs that were watched to their end.
-
-    durations in fs, one per run. ValueError for unequal lengths or no run.
-
-    >>> s = survival([None, Failure(500.0, 250, "fusion")], [1000.0, 1000.0])
-    >>> s.failed.value, s.failure_times, s.censored_times
-    (0.5, (500.0,), (1000.0,))
-    """
-    if len(failures) != len(durations) or not failures:
-        raise ValueError(f"{len(failures)} outcomes and {len(durations)} durations: one of each per run is needed")
-    events = [failure for failure in failures if failure is not None]
-    share = Estimate(len(events) / len(failures), clopper_pearson(len(events), len(failures)), len(failures), note="runs")
-    censored = sorted(time for failure, time in zip(failures, durations, strict=True) if failure is None)
-    causes = {cause: sum(event.cause == cause for event in events) for cause in CAUSES}
-    return Survival(share, tuple(sorted(e.time for e in events)), tuple(censored), {c: n for c, n in causes.items() if n})
-
-
 def frames_needed(duration: float, timestep: float, longer: bool = False) -> int:
     """Consecutive frames that make an event of some duration in fs: at least it, or `longer` than it.
 
@@ -118,8 +93,10 @@ def frames_needed(duration: float, timestep: float, longer: bool = False) -> int
     return int(duration / timestep + 1e-6) + 1 if longer else max(1, int(np.ceil(duration / timestep - 1e-6)))
 
 
-def _failure(trajectory: Trajectory, frame: int, cause: Cause, detail: str) -> Failure:
-    return Failure(float(trajectory.time[frame]), int(frame), cause, detail)
+def _failure(
+    trajectory: Trajectory, frame: int, cause: Cause, detail: str, numbers: dict[str, str | float] | None = None
+) -> Failure:
+    return Failure(float(trajectory.time[frame]), int(frame), cause, detail, numbers or {})
 
 
 def _non_finite(trajectory: Trajectory) -> Failure | None:
@@ -133,7 +110,7 @@ def _non_finite(trajectory: Trajectory) -> Failure | None:
 
 def _fusion(trajectory: Trajectory, thresholds: Thresholds) -> Failure | None:
     i, j, kind, names = pairs(trajectory.z)
-    limit = np.array([FUSION_FRACTION * thresholds.closest.get(pair, 0.0) for pair in names])[kind]
+    limit = np.array([thresholds.fused_below(pair) for pair in names])[kind]
     found = list(_near_pairs(trajectory, i, j, limit))
     frame, pair, share = (np.concatenate(part) for part in zip(*found, strict=True))
     needed = frames_needed(FUSION_TIME, trajectory.timestep)
@@ -141,10 +118,14 @@ def _fusion(trajectory: Trajectory, thresholds: Thresholds) -> Failure | None:
     if start is None:
         return None
     first, candidates = start
-    here = (frame == first) & np.isin(pair, candidates)
+    here = (frame >= first) & (frame < first + needed) & np.isin(pair, candidates)
     which = int(pair[here][np.argmin(share[here])])
-    labels = f"{units.symbol(int(trajectory.z[i[which]]))}{i[which]}-{units.symbol(int(trajectory.z[j[which]]))}{j[which]}"
-    return _failure(trajectory, first, "fusion", f"{labels} nearer than {limit[which]:.2f} Å")
+    distance = float(share[here].min() * limit[which])
+    a, b = (f"{units.symbol(int(trajectory.z[k]))}" for k in (i[which], j[which]))
+    atoms = f"{a}{i[which]}-{b}{j[which]}"
+    detail = f"{atoms} at {distance:.2f} Å, nearer than {limit[which]:.2f} Å"
+    numbers: dict[str, str | float] = {"pair": f"{a}-{b}", "atoms": atoms, "distance_A": distance, "limit_A": float(limit[which])}
+    return _failure(trajectory, first, "fusion", detail, numbers)
 
 
 def _near_pairs(
@@ -226,11 +207,24 @@ def _runaway(trajectory: Trajectory, target: float) -> Failure | None:
 
 
 def _melt(trajectory: Trajectory, thresholds: Thresholds, mobile_z: int) -> Failure | None:
-    sparse = trajectory.every(MELT_INTERVAL)
-    ratio = lindemann(sparse, mobile_z, thresholds.spacing, thresholds.window)
-    molten = ratio > MELT_FACTOR * thresholds.lindemann
-    if not molten.any():
+    sparse, own = trajectory.every(MELT_INTERVAL), thresholds.lindemann
+    furthest = max(own, thresholds.wander)  # soft modes of a small crystal carry it further than it shakes
+    looked_at = [
+        ("Lindemann ratio", lindemann(sparse, mobile_z, thresholds.spacing, thresholds.window), own, MELT_FACTOR * own),
+        (
+            "distance from its beginning, ratio",
+            wander(sparse, mobile_z, thresholds.spacing, thresholds.rotating_z),
+            furthest,
+            WANDER_FACTOR * furthest,
+        ),
+    ]
+    molten = []
+    for name, ratio, reference, limit in looked_at:
+        if (ratio > limit).any():
+            k = int(np.argmax(ratio > limit))
+            numbers: dict[str, str | float] = {"ratio": float(ratio[k]), "reference": reference, "limit": limit}
+            molten.append((k, f"framework: {name} {ratio[k]:.2f}, limit {limit:.2f}", numbers))
+    if not molten:
         return None
-    k = int(np.argmax(molten))
-    frame = int(np.searchsorted(trajectory.time, sparse.time[k]))
-    return _failure(trajectory, frame, "melt", f"Lindemann ratio {ratio[k]:.2f}, reference {thresholds.lindemann:.2f}")
+    k, detail, numbers = min(molten, key=lambda found: found[0])
+    return _failure(trajectory, int(np.searchsorted(trajectory.time, sparse.time[k])), "melt", detail, numbers)

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
 
 import numpy as np
+from scipy.spatial import cKDTree
+from scipy.special import entr
 
 from grannfield import units
-from grannfield.analysis.diffusion import framework_drift, mobile_atoms, mobile_displacements, msd_all_origins
-from grannfield.analysis.uncertainty import (
-    TOO_SHORT,
-    Estimate,
-    block_bootstrap,
-    clipped,
-    clopper_pearson,
-    self_distance,
-)
+from grannfield.analysis.diffusion import framework_drift, mobile_atoms
+from grannfield.analysis.matched import matched
+from grannfield.analysis.uncertainty import Estimate, standard_error, t_quantile
 from grannfield.trajectory import Trajectory
 
 SPACING = 0.3
 """Å between grid points: finer than a site (about 1 Å wide at 1000 K), coarse enough to be filled."""
 CHANNEL_FRACTION = 0.01
 """A voxel belongs to the reference's channels from this share of the reference's largest density."""
-N_BLOCKS = 8
+SMOOTHING = 0.3
+"""Å. Width of the Gaussian that blurs densities before they are compared: a voxel, and less than ions vibrate at 800 K
+(0.4 to 0.6 Å), so that sites keep their shape; the halves of a reference of 7 ps then share 77-88% of their density
+instead of 46-67%, and 0.4-1.4% of it lies outside the other's channels instead of 12-34%."""
+EXCLUDED_RADIUS = 1.5
+"""Å about a framework atom that no ion enters: nearer than that would be a fusion event (0.75 x 2.1 Å of Li-S)."""
+MOST_COUNTS = 100_000_000
+"""Voxels counted (frames x ions x operations), which bounds the memory to 400 MB; longer runs are thinned evenly."""
 CENTRES = ("P", "Ge")
 """Atoms that stay on their sites as long as the material is itself; they tie the density to the ideal cell."""
 MAX_DENOMINATOR = 12
@@ -37,36 +42,77 @@ class IonDensity:
     """Where the mobile ions were in every frame, on the grid of the ideal cell and averaged over its symmetry."""
 
     voxels: np.ndarray
-    """[F, n x G] flat voxel index of each ion under each of the G symmetry operations."""
+    """[F, n, G] flat voxel index of each ion under each of the G symmetry operations."""
     shape: tuple[int, int, int]
+    cell: np.ndarray
+    """[3, 3] Å, the ideal cell, which the grid divides."""
+    accessible: np.ndarray
+    """[M] bool: voxels in which an ion would not sit on a framework atom."""
 
     @property
     def n_frames(self) -> int:
         return len(self.voxels)
 
-    def probability(self, frames: np.ndarray | None = None) -> np.ndarray:
-        """Share of the density in each voxel [M], over all frames or those of an index array; sums to 1."""
+    @property
+    def n_ions(self) -> int:
+        return int(self.voxels.shape[1])
+
+    def probability(self, frames: np.ndarray | None = None, ions: np.ndarray | None = None) -> np.ndarray:
+        """Share of the density in each voxel [M], over all frames and ions or those of index arrays; sums to 1."""
         chosen = self.voxels if frames is None else self.voxels[frames]
+        chosen = chosen if ions is None or len(ions) == self.n_ions else chosen[:, ions]
         return np.bincount(chosen.ravel(), minlength=math.prod(self.shape)) / chosen.size
 
     def grid(self) -> np.ndarray:
         """Share of the density in each voxel, [A, B, C] along the lattice vectors."""
         return self.probability().reshape(self.shape)
 
+    @cached_property
+    def kernel(self) -> np.ndarray:
+        """Fourier transform of the smoothing Gaussian on the grid; sampled in space, so that nothing becomes negative."""
+        axes = np.meshgrid(*(np.fft.fftfreq(n) for n in self.shape), indexing="ij")
+        fractional = np.stack(axes, axis=-1).reshape(-1, 3)
+        nearest = np.full(len(fractional), np.inf)
+        for image in product((-1, 0, 1), repeat=3):
+            nearest = np.minimum(nearest, (((fractional + image) @ self.cell) ** 2).sum(axis=1))
+        gaussian = np.exp(-0.5 * nearest / SMOOTHING**2)
+        return np.fft.rfftn((gaussian / gaussian.sum()).reshape(self.shape))
+
+    def smoothed(self, values: np.ndarray) -> np.ndarray:
+        """A function on the voxels [M] blurred by a Gaussian of 0.3 Å; its sum is kept."""
+        blurred = np.fft.irfftn(np.fft.rfftn(values.reshape(self.shape)) * self.kernel, s=self.shape, axes=(0, 1, 2)).ravel()
+        return np.maximum(blurred, 0.0) if values.min() >= 0 else blurred  # rounding leaves -1e-20
+
+    def parts(self, frames: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
+        """What each group of ions adds to the density, as counted [g, M] and smoothed [g, M], in one array [g, 2M]."""
+        counted = [self.probability(frames, group) * (len(group) / self.n_ions) for group in groups]
+        return np.array([np.concatenate([c, self.smoothed(c)]) for c in counted], dtype=np.float32)
+
+    @cached_property
+    def gas(self) -> np.ndarray:
+        """Smoothed density [M] of ions that are anywhere in the accessible volume."""
+        return self.smoothed(self.accessible / max(1, self.accessible.sum()))
+
 
 @dataclass(frozen=True)
 class PathComparison:
-    """How alike the paths of the ions are in a run and in its reference, beside the reference against itself."""
+    """How alike the paths of the ions are in a run and in its reference, beside the reference against itself.
+
+    All densities are smoothed. Values and floors are means over pairs of stretches of equal length; the interval of a value is
+    that of its difference from the floor, which is zero on average for two runs of the same motion (`matched`).
+    """
 
     overlap: Estimate
     """Sum over voxels of min(p, q): 1 for the same density, 0 for densities that never meet; n counts frames."""
     jensen_shannon: Estimate
     """Jensen-Shannon distance (base 2): 0 the same, 1 apart."""
     outside: Estimate
-    """Share of the density outside the reference's channels (below 1% of the reference's maximum)."""
+    """Share of the ions outside the reference's channels (below 1% of the maximum of the reference's density)."""
     overlap_floor: Estimate
     jensen_shannon_floor: Estimate
     outside_floor: Estimate
+    random_motion: Estimate
+    """How far the density has gone from the reference's (0) to a gas's in all the accessible volume (1)."""
 
 
 def grid_shape(
@@ -142,12 +188,34 @@ def ion_density(
     rotations, translations = np.asarray(rotations, dtype=int), np.asarray(translations, dtype=np.float64)
     shape = grid_shape(np.asarray(ideal_cell), rotations, translations, spacing)
     mobile = mobile_atoms(trajectory.z, mobile_z)
-    pos = trajectory.pos[:, mobile] - framework_origin(trajectory, mobile_z, ideal_pos, centres)[:, None]
-    fractional = pos @ np.linalg.inv(trajectory.cell)
-    images = np.einsum("gxy,fny->fngx", rotations, fractional) + translations
-    voxel = np.floor(images * np.array(shape) + EDGE_TOLERANCE).astype(np.int64) % np.array(shape)
-    flat = np.ravel_multi_index(tuple(np.moveaxis(voxel, -1, 0)), shape)
-    return IonDensity(flat.reshape(trajectory.n_frames, -1).astype(np.int32), shape)
+    kept = slice(None, None, 1 + trajectory.n_frames * int(mobile.sum()) * len(rotations) // MOST_COUNTS)
+    fractional = mobile_fractional(trajectory[kept], mobile_z, ideal_pos, centres)
+    flat = np.empty((*fractional.shape[:2], len(rotations)), dtype=np.int32)
+    for g, (rotation, translation) in enumerate(zip(rotations, translations, strict=True)):
+        image = np.floor((fractional @ rotation.T + translation) * shape + EDGE_TOLERANCE).astype(np.int64) % shape
+        flat[..., g] = np.ravel_multi_index(tuple(np.moveaxis(image, -1, 0)), shape)
+    return IonDensity(
+        flat, shape, np.asarray(ideal_cell), _accessible(shape, np.asarray(ideal_cell), np.asarray(ideal_pos)[~mobile])
+    )
+
+
+def mobile_fractional(
+    trajectory: Trajectory, mobile_z: int, ideal_pos: np.ndarray, centres: Sequence[str] = CENTRES
+) -> np.ndarray:
+    """Fractional coordinates [F, n, 3], unwrapped, of the mobile ions in the frame of the ideal structure."""
+    pos = trajectory.pos[:, mobile_atoms(trajectory.z, mobile_z)]
+    return (pos - framework_origin(trajectory, mobile_z, ideal_pos, centres)[:, None]) @ np.linalg.inv(trajectory.cell)
+
+
+def _accessible(shape: tuple[int, int, int], cell: np.ndarray, framework: np.ndarray) -> np.ndarray:
+    """Voxels [M] whose centres are farther than 1.5 Å from every framework atom [n, 3]."""
+    if not len(framework):
+        return np.ones(math.prod(shape), dtype=bool)
+    folded = (framework @ np.linalg.inv(cell)) % 1.0
+    images = (folded[:, None] + np.array(list(product((-1, 0, 1), repeat=3)))).reshape(-1, 3) @ cell
+    centres = (np.stack(np.unravel_index(np.arange(math.prod(shape)), shape), axis=1) + 0.5) / shape @ cell
+    distance, _ = cKDTree(images).query(centres, distance_upper_bound=EXCLUDED_RADIUS)
+    return ~np.isfinite(distance)
 
 
 def overlap(p: np.ndarray, q: np.ndarray) -> float:
@@ -184,60 +252,71 @@ def outside_channels(p: np.ndarray, reference: np.ndarray) -> float:
     return float(p[reference < CHANNEL_FRACTION * reference.max()].sum())
 
 
-def compare_paths(scored: IonDensity, reference: IonDensity, *, seed: int = 0) -> PathComparison:
-    """How alike the ions' densities of a run and its reference are, with the reference's own half against half.
+def compare_paths(scored: IonDensity, reference: IonDensity) -> PathComparison:
+    """How alike the ions' densities of a run and its reference are, at equal length, with the reference's own floor.
 
-    Intervals: bootstrap over 8 blocks of the scored frames, widened to be as long above the value as below, since
-    redrawn blocks always look less alike. Floors: pairs of reference segments as long as the run, never longer than
-    half (`self_distance`); that of `outside` looks both ways, and is large while 1% of the reference's maximum is less
-    than one visit, as in the first tens of ps. ValueError for different grids.
+    Densities are smoothed by 0.3 Å: without it 7 ps of 20 ions fill the grid so thinly that the halves of one run share
+    only half of their density. Intervals: `matched`; that of `random_motion`: `gas_share`. ValueError for different grids.
     """
     if scored.shape != reference.shape:
         raise ValueError(f"grids {scored.shape} and {reference.shape} differ: use the same cell, symmetry and spacing")
-    pieces = np.array_split(np.arange(scored.n_frames), min(N_BLOCKS, scored.n_frames))
-    blocks = np.array([scored.probability(piece) for piece in pieces])
-    weights = np.array([len(piece) for piece in pieces], dtype=float)
-    q = reference.probability()
+    if scored.n_ions != reference.n_ions:
+        raise ValueError(f"{scored.n_ions} and {reference.n_ions} mobile ions: a run is compared with one of the same structure")
 
-    def statistic(index: np.ndarray) -> np.ndarray:
-        p = np.average(blocks[index], axis=0, weights=weights[index])
-        return np.array([overlap(p, q), jensen_shannon_distance(p, q), outside_channels(p, q)])
+    def statistic(run: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        counted, p = np.split(run.astype(np.float64), 2, axis=1)
+        own_counted, q = np.split(own.astype(np.float64), 2, axis=1)
+        out = np.array([[outside_channels(x, y) for y in q] for x in (*counted, *own_counted)])
+        return np.array([*_alike(p, q), out[:2].mean()]), np.array([*_alike(q[:1], q[1:]), 0.5 * (out[2, 1] + out[3, 0])])
 
-    values = statistic(np.arange(len(blocks)))
-    low, high = block_bootstrap(len(blocks), statistic, block=1, seed=seed, n_resamples=300)
-    reach = np.maximum(values - low, high - values)
-    note = f"frames; bootstrap over {len(blocks)} blocks"
-    found = [
-        Estimate(float(v), clipped((v - h, v + h), 0.0, 1.0), scored.n_frames, note=note)
-        for v, h in zip(np.clip(values, 0.0, 1.0), reach, strict=True)
-    ]
-    if found[2].value == 0.0:  # no redraw can show what no block did: 0 of 8 blocks bounds it
-        found[2] = Estimate(0.0, clopper_pearson(0, len(blocks)), scored.n_frames, note=f"frames; none in {len(blocks)} blocks")
-    symmetric = lambda p, q: 0.5 * (outside_channels(p, q) + outside_channels(q, p))  # noqa: E731
-    floors = [
-        self_distance(reference.n_frames, scored.n_frames, reference.probability, distance)
-        for distance in (overlap, jensen_shannon_distance, symmetric)
-    ]
-    return PathComparison(*found, *floors)
+    found = matched(
+        scored.n_frames, scored.parts, reference.n_frames, reference.parts, reference.n_ions, statistic,
+        note=f"densities smoothed by {SMOOTHING:g} Å",
+    )  # fmt: skip
+    within_unit = lambda e: replace(e, interval=(max(0.0, e.interval[0]), min(1.0, e.interval[1])))  # noqa: E731
+    values, floors = ([within_unit(getattr(m, name)) for m in found] for name in ("value", "floor"))
+    return PathComparison(
+        overlap=values[0],
+        jensen_shannon=values[1],
+        outside=values[2],
+        overlap_floor=floors[0],
+        jensen_shannon_floor=floors[1],
+        outside_floor=floors[2],
+        random_motion=gas_share(scored, reference),
+    )
 
 
-def drift_share(trajectory: Trajectory, mobile_z: int, *, seed: int = 0) -> Estimate:
-    """Share of the mobile ions' squared displacement that is the framework drifting and not the ions diffusing.
+def gas_share(scored: IonDensity, reference: IonDensity) -> Estimate:
+    """How far a density p has gone from the reference's q (0) to that of a gas u in all the accessible volume (1).
 
-    MSD(framework's mean) / (MSD(framework's mean) + MSD(ions relative to it)), both over all time origins at a lag of
-    half the run; 0 for a framework at rest, 1 when everything moves together. n counts ions, the interval is a
-    bootstrap over ions: the drift itself is taken as it happened.
+    The coefficient c of p = (1-c) q + c u by least squares, c = <p - q, u - q'> / <u - q, u - q'>, with q and q' the two
+    halves of the reference, so that noise does not count, in both orders. Below 0: more ordered than the reference.
+    It is a mean over the ions of either run, and so is its interval, t quantile; n counts ions.
     """
-    moved = mobile_displacements(trajectory, mobile_z)
-    lag = (len(moved) - 1) // 2
-    n_ions = moved.shape[1]
-    if lag < 1:
-        return Estimate.missing(TOO_SHORT, f"{len(moved)} frames", n=n_ions)
-    drift = float(msd_all_origins(framework_drift(trajectory, mobile_z)[:, None])[lag].sum())
-    ions = msd_all_origins(moved)[lag].sum(axis=1)
-    share = lambda index: drift / max(drift + float(ions[index].mean()), 1e-300)  # noqa: E731
-    interval = clipped(block_bootstrap(n_ions, share, block=1, seed=seed), 0.0, 1.0)
-    return Estimate(share(np.arange(n_ions)), interval, n_ions, note=f"ions, lag {lag} frames")
+    frames = np.array_split(np.arange(reference.n_frames), 2)
+    halves = [reference.smoothed(reference.probability(half)) for half in frames]
+    own, other = np.zeros(scored.n_ions), np.zeros(reference.n_ions)
+    for (q, rest), half in zip((halves, halves[::-1]), frames, strict=True):
+        weight = (reference.gas - rest) / float((reference.gas - q) @ (reference.gas - rest))
+        felt = reference.smoothed(weight)  # the blur is symmetric: as well of the weights as of the density
+        own += 0.5 * felt[scored.voxels].mean(axis=(0, 2))
+        other += 0.5 * felt[reference.voxels[half]].mean(axis=(0, 2))
+    value, n = float(own.mean() - other.mean()), scored.n_ions
+    spread = math.hypot(standard_error(own), standard_error(other))
+    half_width = t_quantile(n - 1) * spread if n > 1 else math.inf
+    return Estimate(value, (value - half_width, value + half_width), n, note="ions of the run and of the reference")
+
+
+def _alike(ps: np.ndarray, qs: np.ndarray) -> tuple[float, float]:
+    """Mean overlap and mean Jensen-Shannon distance of all pairs of densities [P, M] and [Q, M]."""
+    entropy = lambda x: float(entr(x).sum()) / math.log(2)  # noqa: E731
+    own, other = [entropy(p) for p in ps], [entropy(q) for q in qs]
+    shared, apart = [], []
+    for p, h_p in zip(ps, own, strict=True):
+        for q, h_q in zip(qs, other, strict=True):
+            shared.append(overlap(p, q))
+            apart.append(math.sqrt(max(0.0, entropy(0.5 * (p + q)) - 0.5 * (h_p + h_q))))
+    return float(np.mean(shared)), float(np.mean(apart))
 
 
 def _denominator(fraction: float) -> int:

@@ -1,33 +1,29 @@
-"""Radial distribution functions, their distance from a reference, and the verdict on the structure."""
+"""Radial distribution functions, exact beyond half the cell, and their distances from a reference."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from grannfield import units
 from grannfield.analysis.distances import chunks, image_distances, images, nearest_vectors, pairs
-from grannfield.analysis.uncertainty import Estimate, block_bootstrap, clipped, self_distance
+from grannfield.analysis.uncertainty import Estimate, self_distance, t_quantile
 from grannfield.trajectory import Trajectory
 
 FRAME_INTERVAL = 20.0
 """fs between the frames that enter a g(r): `trajectory.production().every(FRAME_INTERVAL)`."""
 R_MAX = 6.0
 BIN_WIDTH = 0.1
-MAE_THRESHOLD = 0.02
-"""Largest mean error of g(r) that the paper calls stable."""
-FLOOR_FACTOR = 1.5
-FUSION_FRACTION = 0.75
-"""Below this share of the first reference distance two atoms have fused; at 1000 K no bond is compressed so far."""
 EDGE_TOLERANCE = 1e-9
 """In bins: distances on a bin edge up to rounding all fall into the upper bin, however they were computed."""
 N_BLOCKS = 8
-"""Blocks of a production for the bootstrap: fewer, longer blocks keep the correlation in, more make the width sure."""
+"""Blocks of a production for the jackknife: fewer, longer blocks keep the correlation in, more make the width sure."""
 
 Pair = tuple[int, int]
+Distance = Callable[[np.ndarray, np.ndarray], float]
+"""How far two radial distribution functions [B] are apart: `rdf_mae`, `rdf_wasserstein`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +34,21 @@ class RadialDistribution:
     """[B] Å, centres of the bins."""
     frames: dict[Pair | None, np.ndarray]
     """[F, B] g(r) of each frame, for each unordered pair of atomic numbers (z_a <= z_b) and None for all atoms."""
+    time: np.ndarray
+    """[F] fs, on the trajectory's clock."""
+    number: dict[int, int]
+    """Atoms of each atomic number."""
+    volume: np.ndarray
+    """[F] Å³."""
 
     @property
     def n_frames(self) -> int:
         return len(self.frames[None])
+
+    @property
+    def bin_width(self) -> float:
+        """Å; the first bin begins at 0."""
+        return 2 * float(self.r[0])
 
     @property
     def pairs(self) -> list[Pair]:
@@ -50,18 +57,6 @@ class RadialDistribution:
     def mean(self, pair: Pair | None = None) -> np.ndarray:
         """g(r) [B] averaged over frames; of all atoms when no pair is named."""
         return self.frames[pair].mean(axis=0)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a g(r) says about a run, with the two numbers it rests on."""
-
-    label: Literal["stable", "fusion", "lattice mismatch"]
-    mae: float
-    floor: float
-    threshold: float
-    """max(0.02, 1.5 x floor): the MAE below which the run is stable."""
-    detail: str = ""
 
 
 def radial_distribution(trajectory: Trajectory, r_max: float = R_MAX, bin_width: float = BIN_WIDTH) -> RadialDistribution:
@@ -84,17 +79,19 @@ def radial_distribution(trajectory: Trajectory, r_max: float = R_MAX, bin_width:
     counts = np.zeros((trajectory.n_frames, len(names), n_bins))
     for frames in chunks(trajectory.n_frames, len(i)):
         counts[frames] = _pair_counts(trajectory.pos[frames], trajectory.cell[frames], i, j, kind, counts[frames].shape, r_max)
-    own = _self_counts(trajectory.cell, n_bins, r_max)
+    constant = trajectory.cell.strides[0] == 0
+    own = _self_counts(trajectory.cell[:1] if constant else trajectory.cell, n_bins, r_max)
     edges = np.linspace(0.0, r_max, n_bins + 1)
     shell = 4 / 3 * np.pi * np.diff(edges**3)
-    per_volume = np.abs(np.linalg.det(trajectory.cell))[:, None] / shell
+    volume = np.abs(np.linalg.det(trajectory.cell))
+    per_volume = volume[:, None] / shell
     number = {int(a): int((trajectory.z == a).sum()) for a in np.unique(trajectory.z)}
     n = trajectory.n_atoms
-    frames_of: dict[Pair | None, np.ndarray] = {None: per_volume * (2 * counts.sum(axis=1) + n * own) / n**2}
+    by_pair: dict[Pair | None, np.ndarray] = {None: per_volume * (2 * counts.sum(axis=1) + n * own) / n**2}
     for k, (a, b) in enumerate(names):
         ordered = counts[:, k] if a != b else 2 * counts[:, k] + number[a] * own
-        frames_of[a, b] = per_volume * ordered / (number[a] * number[b])
-    return RadialDistribution(0.5 * (edges[1:] + edges[:-1]), frames_of)
+        by_pair[a, b] = per_volume * ordered / (number[a] * number[b])
+    return RadialDistribution(0.5 * (edges[1:] + edges[:-1]), by_pair, trajectory.time, number, volume)
 
 
 def _pair_counts(
@@ -119,10 +116,13 @@ def _pair_counts(
 
 def _self_counts(cell: np.ndarray, n_bins: int, r_max: float) -> np.ndarray:
     """Images of one atom around itself in each bin: [F, B]."""
-    lengths = np.linalg.norm(images(cell, r_max)[1:] @ cell, axis=-1)  # [F, M]
-    bins = _bin(lengths, n_bins, r_max)
-    index = np.arange(len(cell))[:, None] * n_bins + bins
-    return np.bincount(index[bins < n_bins], minlength=len(cell) * n_bins).reshape(len(cell), n_bins).astype(float)
+    shifts = images(cell, r_max)[1:]
+    counts = np.zeros((len(cell), n_bins))
+    for frames in chunks(len(cell), len(shifts)):
+        bins = _bin(np.linalg.norm(shifts @ cell[frames], axis=-1), n_bins, r_max)  # [F, M]
+        index = np.arange(len(bins))[:, None] * n_bins + bins
+        counts[frames] = np.bincount(index[bins < n_bins], minlength=counts[frames].size).reshape(-1, n_bins)
+    return counts
 
 
 def _bin(distance: np.ndarray, n_bins: int, r_max: float) -> np.ndarray:
@@ -132,86 +132,83 @@ def _bin(distance: np.ndarray, n_bins: int, r_max: float) -> np.ndarray:
 def rdf_mae(g: np.ndarray, g_ref: np.ndarray) -> float:
     """Mean absolute difference of two radial distribution functions [B], all bins weighing the same.
 
+    It stops growing once a peak has left its place: how far it went is what `rdf_wasserstein` tells.
+
     >>> rdf_mae(np.array([0.0, 1.0]), np.array([0.0, 1.5]))
     0.25
     """
-    g, g_ref = np.asarray(g), np.asarray(g_ref)
-    if g.shape != g_ref.shape:
-        raise ValueError(f"g(r) of {g.shape} and {g_ref.shape} bins cannot be compared: use the same r_max and bin width")
+    g, g_ref = _alike(g, g_ref)
     return float(np.abs(g - g_ref).mean())
 
 
-def mae_from_reference(
-    scored: RadialDistribution, reference: RadialDistribution, pair: Pair | None = None, *, seed: int = 0
-) -> Estimate:
-    """Distance of a run's g(r) from the reference's: the mean over bins of |g - g_ref|; n counts scored frames.
+def rdf_wasserstein(g: np.ndarray, g_ref: np.ndarray, bin_width: float = BIN_WIDTH) -> float:
+    """Mean distance in Å over which pairs must be moved to turn one radial distribution function [B] into another.
 
-    Interval: bootstrap over 8 blocks of the scored frames. The reference is taken as it is; its own noise is what
-    `half_floor` measures. Redrawn blocks are noisier than the run itself, so the interval reaches further up than down;
-    its lower end is therefore widened by as much as the upper one, down to 0.
+    W = ∫_0^r_max |P(r) - P_ref(r)| dr, P(r) = ∫_0^r g(s) s² ds / (r_max³/3): the pairs within r over those that the mean
+    density puts within r_max. It is the Wasserstein-1 (earth mover's) distance of the pair distances min(r, r_max), so a pair
+    that leaves the range counts as moved to its edge and not as lost. A peak with the share m of the pairs, shifted by d,
+    gives m x d, on and on; zero for equals, the same both ways. Bins of `bin_width` Å from 0 on, pairs at their centres.
+    Villani, Optimal Transport (2009), https://doi.org/10.1007/978-3-540-71050-9.
+
+    >>> shell = np.diff(np.arange(61.0) ** 3) * 0.1**3 / 3
+    >>> here, there = np.zeros(60), np.zeros(60)
+    >>> here[20], there[25] = 0.1 * 6**3 / 3 / shell[20], 0.1 * 6**3 / 3 / shell[25]  # a tenth of the pairs, by 0.5 Å
+    >>> round(rdf_wasserstein(here, there), 9)
+    0.05
     """
-    frames, target = _frames(scored, pair), _frames(reference, pair).mean(axis=0)
-    blocks = [block.mean(axis=0) for block in np.array_split(frames, min(N_BLOCKS, len(frames)))]
-    means = np.array(blocks)
-    weights = np.array([len(block) for block in np.array_split(frames, len(blocks))], dtype=float)
-    value = rdf_mae(frames.mean(axis=0), target)
-    statistic: Callable[[np.ndarray], float] = lambda index: rdf_mae(  # noqa: E731  (a one-line formula)
-        np.average(means[index], axis=0, weights=weights[index]), target
-    )
-    _, high = clipped(block_bootstrap(len(means), statistic, block=1, seed=seed))
-    low = max(0.0, 2 * value - high)
-    return Estimate(value, (low, max(high, value)), n=len(frames), note=f"frames; bootstrap over {len(means)} blocks")
+    g, g_ref = _alike(g, g_ref)
+    edges = np.arange(len(g) + 1) / len(g)
+    moved = np.abs(np.cumsum((g - g_ref) * np.diff(edges**3)))
+    return float(bin_width * (moved[:-1].sum() + 0.5 * moved[-1]))
 
 
-def half_floor(reference: RadialDistribution, n_scored: int, pair: Pair | None = None) -> Estimate:
+def _alike(g: np.ndarray, g_ref: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    g, g_ref = np.asarray(g), np.asarray(g_ref)
+    if g.shape != g_ref.shape:
+        raise ValueError(f"g(r) of {g.shape} and {g_ref.shape} bins cannot be compared: use the same r_max and bin width")
+    return g, g_ref
+
+
+def distance_from_reference(
+    scored: RadialDistribution,
+    reference: RadialDistribution,
+    pair: Pair | None = None,
+    *,
+    distance: Distance = rdf_mae,
+) -> Estimate:
+    """Distance of a run's g(r) from the reference's, by default the mean over bins of |g - g_ref|; n counts scored frames.
+
+    Interval: jackknife over 8 blocks of the scored frames, t quantile: what the mean of many such runs would be, covered by
+    95-99% of them, where redrawing blocks is twice as wide because redrawn runs are noisier than runs. The reference is taken
+    as it is; its own noise is what `half_floor` measures. Unbounded for a single frame.
+    """
+    frames, target = frames_of(scored, pair), frames_of(reference, pair).mean(axis=0)
+    value = distance(frames.mean(axis=0), target)
+    blocks = [block for block in np.array_split(np.arange(len(frames)), N_BLOCKS) if len(block)]
+    if len(blocks) < 2:
+        return Estimate(value, n=len(frames), note="frames; no interval from one")
+    total, k = frames.sum(axis=0), len(blocks)
+    without = np.array([distance((total - frames[b].sum(axis=0)) / (len(frames) - len(b)), target) for b in blocks])
+    half = t_quantile(k - 1) * math.sqrt((k - 1) / k * float(((without - without.mean()) ** 2).sum()))
+    return Estimate(value, (max(0.0, value - half), value + half), len(frames), note=f"frames; jackknife over {k} blocks")
+
+
+def half_floor(
+    reference: RadialDistribution, n_scored: int, pair: Pair | None = None, *, distance: Distance = rdf_mae
+) -> Estimate:
     """Distance of a reference's g(r) from its own, half against half, at the length of the run it is to judge.
 
     `n_scored` is the number of scored frames, at the same interval as the reference's. When they are fewer than half
     the reference's F frames, the reference is cut into k = F // n_scored disjoint consecutive segments of n_scored
-    frames (at most 12, spread evenly) and the floor is the mean MAE over all pairs of segments; otherwise it is the
-    MAE between the two halves of F // 2 frames. n counts segments. See `self_distance` for the interval.
+    frames (at most 12, spread evenly) and the floor is the mean distance over all pairs of segments; otherwise it is the
+    distance between the two halves of F // 2 frames. n counts segments. See `self_distance` for the interval.
     """
-    frames = _frames(reference, pair)
-    return self_distance(len(frames), n_scored, lambda index: frames[index].mean(axis=0), rdf_mae)
+    frames = frames_of(reference, pair)
+    return self_distance(len(frames), n_scored, lambda index: frames[index].mean(axis=0), distance)
 
 
-def close_pairs(scored: RadialDistribution, reference: RadialDistribution) -> list[tuple[Pair, float]]:
-    """Pairs of species seen nearer than 0.75 of the first reference distance, with the distance in Å.
-
-    The first reference distance is the lower edge of the first bin in which the reference's pair g(r) is not zero; a
-    scored bin counts when it lies below the limit entirely. Pairs absent from the reference are left out.
-    """
-    half_bin = 0.5 * (reference.r[1] - reference.r[0])
-    found = []
-    for pair in reference.pairs:
-        seen = np.flatnonzero(reference.mean(pair) > 0)
-        if not len(seen) or pair not in scored.frames:
-            continue
-        limit = FUSION_FRACTION * (reference.r[seen[0]] - half_bin)
-        near = np.flatnonzero((scored.mean(pair) > 0) & (scored.r + half_bin <= limit + 1e-9))
-        if len(near):
-            found.append((pair, float(scored.r[near[0]])))
-    return found
-
-
-def verdict(mae: float, floor: float, fused: bool, scored: RadialDistribution, reference: RadialDistribution) -> Verdict:
-    """What the structure of a run is called: stable, fusion or lattice mismatch.
-
-    Stable when mae < max(0.02, 1.5 x floor); otherwise fusion when a fusion event occurred (`fused`, from
-    `fusion.first_failure`) or a pair comes nearer than 0.75 of the first reference distance; otherwise lattice
-    mismatch. ValueError for a mae or floor that is not finite.
-    """
-    if not (np.isfinite(mae) and np.isfinite(floor)):
-        raise ValueError(f"a verdict needs two numbers, not mae {mae} and floor {floor}")
-    threshold = max(MAE_THRESHOLD, FLOOR_FACTOR * floor)
-    if mae < threshold:
-        return Verdict("stable", mae, floor, threshold)
-    near = close_pairs(scored, reference)
-    detail = ", ".join(f"{units.symbol(a)}-{units.symbol(b)} at {r:.2f} Å" for (a, b), r in near)
-    return Verdict("fusion" if fused or near else "lattice mismatch", mae, floor, threshold, detail)
-
-
-def _frames(distribution: RadialDistribution, pair: Pair | None) -> np.ndarray:
+def frames_of(distribution: RadialDistribution, pair: Pair | None) -> np.ndarray:
+    """g(r) [F, B] of each frame; ValueError for a pair of species that the atoms do not make."""
     if pair not in distribution.frames:
         raise ValueError(f"there is no g(r) of the pair {pair}; there are {distribution.pairs}, and None for all atoms")
     return distribution.frames[pair]

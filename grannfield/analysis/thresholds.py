@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
 
 import numpy as np
 
@@ -12,12 +15,18 @@ from grannfield.analysis.diffusion import framework_drift, mobile_atoms
 from grannfield.analysis.distances import chunks, closest_approach, image_distances, nearest_vectors, pairs
 from grannfield.trajectory import Trajectory, TrajectoryError
 
+FUSION_FRACTION = 0.75
+"""Below this share of the smallest reference distance two atoms have fused; at 1000 K no bond is compressed so far."""
 COORDINATION = 4
 BOND_SEARCH = 5.0
 """Å within which the four ligands of a reference tetrahedron are looked for."""
 MELT_WINDOW = 10_000.0
 """fs over which framework atoms are compared with their own mean position: long, so that a slow melt shows."""
 MELT_INTERVAL = 20.0
+ORIGIN_TIME = 500.0
+"""fs at the beginning of a run from which framework atoms are found to have wandered: long enough to average vibration."""
+WANDER_TIME = 200.0
+"""fs over which wandering is averaged."""
 SPACING_FRAMES = 20
 
 
@@ -36,6 +45,22 @@ class Thresholds:
     """Å, mean nearest-neighbour distance within the framework (NaN without one)."""
     window: float
     """fs over which Lindemann ratios are taken, in the reference and in the runs it judges."""
+    wander: float = 0.0
+    """Root mean square over time of the reference's own `wander` ratio; 0 for a reference too short to tell."""
+
+    def fused_below(self, pair: tuple[int, int]) -> float:
+        """Distance in Å below which a pair of species has fused: 0.75 x its smallest distance in the reference, and not more
+        than its covalent bond; 0 for a pair that the reference does not have.
+
+        Ions of like charge keep so far apart that 0.75 of it is no fusion: 4.3 Å for Ge and Ge in LGPS, which are neighbours at
+        4.1 Å in Li4GeS4. Atoms further apart than a bond are not in each other, whatever else is wrong with them.
+        """
+        return min(FUSION_FRACTION * self.closest.get(pair, 0.0), covalent_bond(*pair))
+
+    @property
+    def rotating_z(self) -> int | None:
+        """The ligands of tetrahedra, which turn without melting; None for a material without tetrahedra."""
+        return self.ligand_z if self.bond else None
 
 
 def reference_thresholds(
@@ -65,7 +90,10 @@ def reference_thresholds(
     window = min(MELT_WINDOW, sparse.duration / 2)
     full = int(np.ceil(window / sparse.timestep))
     ratio = float(lindemann(sparse, mobile_z, spacing, window)[full:].mean())
-    return Thresholds(closest, bond, ligand_z, ratio, spacing, window)
+    limits = Thresholds(closest, bond, ligand_z, ratio, spacing, window)
+    wandered = wander(sparse, mobile_z, spacing, limits.rotating_z)
+    known = wandered[np.isfinite(wandered)]
+    return replace(limits, wander=float(np.sqrt((known**2).mean())) if len(known) else 0.0)
 
 
 def lindemann(trajectory: Trajectory, mobile_z: int, spacing: float, window: float = MELT_WINDOW) -> np.ndarray:
@@ -81,7 +109,7 @@ def lindemann(trajectory: Trajectory, mobile_z: int, spacing: float, window: flo
     if not framework.any():
         return np.full(n_frames, np.nan)
     u = trajectory.pos[:, framework] - framework_drift(trajectory, mobile_z)[:, None]
-    u = u - u.mean(axis=0)
+    u = u - u[0]  # not the mean of all frames: no value may depend on later ones, not even by rounding
     width = max(1, round(window / trajectory.timestep)) if n_frames > 1 else 1
     start = np.maximum(np.arange(n_frames) - width + 1, 0)
     length = np.arange(n_frames) - start + 1
@@ -89,6 +117,46 @@ def lindemann(trajectory: Trajectory, mobile_z: int, spacing: float, window: flo
     square = _window_sums((u**2).sum(axis=2), start) / length[:, None]
     variance = (square - (mean**2).sum(axis=2)).mean(axis=1)
     return np.asarray(np.sqrt(np.maximum(variance, 0.0)) / spacing)
+
+
+def wander(trajectory: Trajectory, mobile_z: int, spacing: float, rotating_z: int | None = None) -> np.ndarray:
+    """How far the framework has wandered from where it began [F], rms over its atoms, over the neighbour distance.
+
+    w(t) = sqrt(<|u(t) - u_0|²>) / spacing, with u as in `lindemann`, u_0 its mean over the first 500 fs, and |u - u_0|² averaged
+    over the 200 fs that end at t; NaN before the first 700 fs are over. Unlike the Lindemann ratio of a window it does not
+    forget, so that it grows with a slow melt of any speed. Atoms of `rotating_z`, the ligands of tetrahedra that turn, are left
+    out: they trade places without melting, and fall off with a failure of its own. Every value rests on earlier frames only.
+    """
+    bodies = ~mobile_atoms(trajectory.z, mobile_z) & (trajectory.z != (rotating_z or 0))
+    n_frames, step = trajectory.n_frames, trajectory.timestep
+    origin = max(1, round(ORIGIN_TIME / step)) if step > 0 else 1
+    width = max(1, round(WANDER_TIME / step)) if step > 0 else 1
+    found = np.full(n_frames, np.nan)
+    if not bodies.any() or n_frames < origin + width:
+        return found
+    u = trajectory.pos[:, bodies] - framework_drift(trajectory, mobile_z)[:, None]
+    square = ((u - u[:origin].mean(axis=0)) ** 2).sum(axis=2).mean(axis=1)
+    total = np.cumsum(np.concatenate([[0.0], square]))
+    mean = (total[width:] - total[:-width]) / width
+    found[origin + width - 1 :] = np.sqrt(np.maximum(mean[origin:], 0.0)) / spacing
+    return found
+
+
+@cache
+def _covalent_radii() -> dict[int, float]:
+    text = resources.files("grannfield.analysis").joinpath("covalent_radii.csv").read_text(encoding="utf-8")
+    rows = [row for row in csv.reader(text.splitlines()) if row and not row[0].startswith("#")][1:]
+    return {int(number): float(radius) for number, _, radius in rows}
+
+
+def covalent_bond(z_a: int, z_b: int) -> float:
+    """Length in Å of a single bond of two elements, the sum of their covalent radii; infinite where one is not known.
+
+    >>> round(covalent_bond(32, 32), 2), covalent_bond(3, 118)
+    (2.4, inf)
+    """
+    radii = _covalent_radii()
+    return radii.get(z_a, np.inf) + radii.get(z_b, np.inf)
 
 
 def _mean_bond(trajectory: Trajectory, centre_z: int, ligand_z: int) -> float:

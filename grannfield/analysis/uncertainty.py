@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -46,6 +47,8 @@ class Estimate:
     reason: str = ""
     detail: str = ""
     note: str = ""
+    dof: float = math.inf
+    """Degrees of freedom behind the interval, where they are few enough to matter."""
 
     def __post_init__(self) -> None:
         low, high = self.interval
@@ -55,6 +58,15 @@ class Estimate:
             raise ValueError(f"value {self.value} with reason {self.reason!r}: give a finite value, or NaN with a reason")
         if not self.reason and not (low <= self.value <= high and self.n >= 1):
             raise ValueError(f"value {self.value} should lie in its interval ({low}, {high}) and have n >= 1, not {self.n}")
+
+    def parts(self, factor: float = 1.0) -> dict[str, Any]:
+        """What a results file keeps of a number that stands beside another, times a factor.
+
+        >>> Estimate(0.3, (0.1, 0.6), n=20).parts(10)
+        {'value': 3.0, 'interval': [1.0, 6.0], 'n': 20, 'reason': ''}
+        """
+        value = None if self.reason else self.value * factor
+        return {"value": value, "interval": [end * factor for end in self.interval], "n": self.n, "reason": self.reason}
 
     @classmethod
     def missing(cls, reason: str, detail: str = "", *, n: int = 0, interval: tuple[float, float] = UNBOUNDED) -> Estimate:
@@ -79,7 +91,7 @@ def clopper_pearson(k: int, n: int, level: float = LEVEL) -> tuple[float, float]
     return low, high
 
 
-def t_quantile(dof: int, level: float = LEVEL) -> float:
+def t_quantile(dof: float, level: float = LEVEL) -> float:
     """Half-width of a two-sided interval in standard errors, by Student's t; infinite without degrees of freedom.
 
     >>> round(t_quantile(1), 2), t_quantile(0)

@@ -19,10 +19,12 @@ KINDS = {
     "aimd": "AIMD",
     "surrogate": "surrogate",
     "analytic": "analytic force field",
+    "control": "control",
     "unstated": "origin not stated",
 }
 """Kinds of reference and their public names: `aimd` only for density functional theory, `surrogate` for any fitted
-potential, `analytic` for the force field of the controls, `unstated` for data that say nothing of what made them."""
+potential, `analytic` for a force field written down and not fitted, `control` for what the suite tests itself with, `unstated`
+for data that say nothing of what made them."""
 
 RUN_KEYS: dict[str, Any] = {
     "file": str,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from grannfield import units
+from grannfield.loops import compiled_loop, half_of_step
 from grannfield.md.state import MDState, at_hand, kinetic_energy, kinetic_temperature
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -39,9 +40,20 @@ def nose_hoover(state: MDState, evaluate: Evaluate, timestep: float, temperature
     temperature in K (a number or [R]), damping in fs: the chain's masses are Q_1 = g k T damping² and Q_j = k T damping², as
     LAMMPS' `fix nvt`. The momentum of the centre of mass is left alone.
     """
-    state = _half_chain(state, timestep, temperature, damping)
-    state = velocity_verlet(state, evaluate, timestep)
-    return _half_chain(state, timestep, temperature, damping)
+    half = compiled_loop(half_of_step) if at_hand(state.vel) and isinstance(temperature, float) else None
+    if half is None:
+        state = _half_chain(state, timestep, temperature, damping)
+        state = velocity_verlet(state, evaluate, timestep)
+        return _half_chain(state, timestep, temperature, damping)
+    g = state.degrees_of_freedom
+    about = 1 / (units.ACCELERATION * g * units.BOLTZMANN * temperature), g, timestep, damping, units.ACCELERATION
+    arrays = (x.numpy() for x in (state.pos, state.vel, state.forces, state.mass.view(-1), state.xi, state.v_xi))
+    pos, vel, xi, v_xi = half(*arrays, *about, True)
+    there = torch.from_numpy(pos)
+    energy, forces = evaluate(there)
+    _, vel, xi, v_xi = half(pos, vel, forces.numpy(), state.mass.view(-1).numpy(), xi, v_xi, *about, False)
+    own = {"vel": torch.from_numpy(vel), "xi": torch.from_numpy(xi), "v_xi": torch.from_numpy(v_xi)}
+    return state.moved(pos=there, energy=energy, forces=forces, **own)
 
 
 def _half_chain(state: MDState, timestep: float, temperature: Tensor | float, damping: float) -> MDState:

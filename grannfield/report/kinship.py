@@ -13,7 +13,7 @@ from typing import Any
 SELF = "is the reference"
 UNKNOWN = "unknown"
 NONE = "none known"
-MEASURED = ("AIMD", "analytic force field")
+MEASURED = ("AIMD", "analytic force field", "control")
 """Kinds of reference that no training set is shared with by way of a potential."""
 
 

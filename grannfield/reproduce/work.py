@@ -16,7 +16,7 @@ from pathlib import Path
 from grannfield import provenance
 from grannfield.data.material import load_material
 from grannfield.files import FolderBusy, locked
-from grannfield.motion import Motion, Subject, hash_of, motions
+from grannfield.motion import Motion, Subject, constant_energy, hash_of, motions
 from grannfield.plugin import Named
 from grannfield.reproduce.plan import Piece
 from grannfield.reproduce.scales import Scale
@@ -63,7 +63,7 @@ class Work:
         if not trained(self.checkpoint(piece.model)):
             return False
         if piece.kind == "md":
-            return self.motion(piece).made(self.store)
+            return all(motion.made(self.store) for motion in self.motions_of(piece))
         made = list((self.state.reports / "results").glob(f"{piece.model}.json"))
         return bool(made) and self.state.of(piece.name).get("scored") == self.subject_of_scores(piece.model)
 
@@ -74,7 +74,9 @@ class Work:
         if piece.kind == "speed":
             return len(self.unmeasured(piece)) < len(sections())
         if piece.kind == "md" and trained(self.checkpoint(piece.model)):
-            return any((self.motion(piece).folder(self.store) / "partial").glob("*.npz"))
+            return any(
+                m.made(self.store) or any((m.folder(self.store) / "partial").glob("*.npz")) for m in self.motions_of(piece)
+            )
         return False
 
     def least_s(self, piece: Piece) -> float:
@@ -162,17 +164,22 @@ class Work:
         """All that the suite will ask for."""
         found = []
         for name in self.scale.materials:
-            material = load_material(name)
-            found += motions(self.subject(model), material, material.reference(), self.scale.suite, self.seed)
+            about = load_material(name), load_material(name).reference(), self.scale.suite, self.seed
+            found += [*motions(self.subject(model), *about), constant_energy(self.subject(model), *about)]
         return found
 
-    def motion(self, piece: Piece) -> Motion:
-        wanted = piece.material, piece.temperature
-        return next(m for m in self.motions(piece.model) if (m.material.short, m.protocol.temperature) == wanted)
+    def motions_of(self, piece: Piece) -> list[Motion]:
+        """Those at a piece's temperature; with a material's first one go its runs at constant energy."""
+        there = [m for m in self.motions(piece.model) if m.material.short == piece.material]
+        nvt = [m for m in there if m.protocol.ensemble != "nve"]
+        nve = [m for m in there if m.protocol.ensemble == "nve"]
+        own = [m for m in nvt if m.protocol.temperature == piece.temperature]
+        return own + (nve if own == nvt[:1] else [])
 
     def simulate(self, piece: Piece) -> None:
         """MD into the store that the suite reads."""
-        self.motion(piece).simulated(self.store, self.device)
+        for motion in self.motions_of(piece):
+            motion.simulated(self.store, self.device)
 
     # scoring
 

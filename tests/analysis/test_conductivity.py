@@ -63,6 +63,36 @@ def test_two_temperatures_are_not_a_line():
         arrhenius(TEMPERATURES[:2], measured(law(TEMPERATURES[:2])))
 
 
+def test_where_nothing_moves_the_cold_bounds_the_conductivity():
+    """D falls on cooling: sigma(300 K) is below what the smallest upper end gives, and never a wild number."""
+    still = [Estimate.missing("below detection", interval=(0.0, bound)) for bound in (2e-6, 5e-6, 4e-6, 9e-6)]
+    result = conductivity(TEMPERATURES, still, 20, 984.7)
+    assert result.minus_log10_sigma.reason == "fewer than 3 usable temperatures"
+    assert result.diffusivity_cm2_per_s.interval == (0.0, 2e-6)
+    sigma = nernst_einstein(2e-6, 20, 984.7, 300.0)
+    assert result.sigma_mS_per_cm.interval == (0.0, pytest.approx(sigma))
+    assert result.minus_log10_sigma.interval == (pytest.approx(-np.log10(sigma)), np.inf)
+    assert result.activation_energy.interval == (-np.inf, np.inf)
+
+
+def test_a_point_weighs_by_its_own_error():
+    """The vague point is far off the line; the line does not follow it."""
+    values = law(TEMPERATURES) * np.array([8.0, 1.0, 1.0, 1.0])
+    vague = [*measured(values[:1], spread=2.5), *measured(values[1:], spread=0.05)]
+    found = conductivity(TEMPERATURES, vague, 20, 984.7)
+    assert found.activation_energy.value == pytest.approx(EA, abs=0.005)
+    assert found.line.straight
+
+
+def test_points_off_a_line_speak_by_their_scatter():
+    bent = law(TEMPERATURES) * np.array([1.0, 1.5, 1.0, 0.6])
+    on, off = (conductivity(TEMPERATURES, measured(v), 20, 984.7) for v in (law(TEMPERATURES), bent))
+    assert on.line.straight and not off.line.straight
+    assert "scatter" in off.activation_energy.note
+    width = lambda e: e.interval[1] - e.interval[0]  # noqa: E731
+    assert width(off.activation_energy) > 10 * width(on.activation_energy)
+
+
 def test_open_intervals_open_the_result():
     estimates = measured(law(TEMPERATURES))
     estimates[1] = Estimate(estimates[1].value, (0.0, np.inf), 20)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from grannfield.analysis.diffusion import diffusion
-from grannfield.analysis.fusion import Failure, before, first_failure, frames_needed, survival
-from grannfield.analysis.thresholds import lindemann, reference_thresholds
+from grannfield.analysis.fusion import Failure, before, first_failure, frames_needed
+from grannfield.analysis.thresholds import covalent_bond, lindemann, reference_thresholds, wander
 from grannfield.trajectory import Trajectory, TrajectoryError
 
 LI, T = 3, 600.0
@@ -77,7 +77,9 @@ def test_fusion_needs_20_fs(limits, timestep, shift):
             assert failure is None
         else:
             assert (failure.frame, failure.cause, failure.time) == (100, "fusion", 100 * timestep)
-            assert "Li0-S8" in failure.detail
+            assert "Li0-S8 at 0.60 Å" in failure.detail
+            assert failure.evidence["pair"] == "Li-S" and failure.evidence["distance_A"] == pytest.approx(0.6)
+            assert failure.evidence["limit_A"] == limits.fused_below((3, 16))
 
 
 def test_fusion_in_a_cell_narrower_than_the_bond():
@@ -92,6 +94,14 @@ def test_fusion_in_a_cell_narrower_than_the_bond():
     fused[10:, 1] = [2.6 + 1.3 + 0.2, 2.6, 0.2]
     failure = first_failure(Trajectory(z=z, pos=fused, cell=cell, time=time), limits, T, LI)
     assert (failure.frame, failure.cause) == (10, "fusion")
+
+
+def test_ions_that_keep_apart_fuse_no_earlier_than_they_bond(limits):
+    """P and P are 5.7 Å apart in the crystal, so 0.75 of that is no fusion: they bond at 2.14 Å."""
+    assert 0.75 * limits.closest[15, 15] > 3.9
+    assert limits.fused_below((15, 15)) == covalent_bond(15, 15) == pytest.approx(2.14)
+    assert limits.fused_below((15, 16)) == 0.75 * limits.closest[15, 16]
+    assert limits.fused_below((3, 92)) == 0
 
 
 def test_a_tetrahedron_may_open_for_100_fs_but_no_longer(limits):
@@ -149,6 +159,38 @@ def test_a_framework_that_swims_melts_but_one_that_drifts_does_not(limits):
     assert first_failure(changed(run, pos=drifting), limits, T, LI) is None
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_wandering_is_the_distance_from_the_beginning(limits, seed):
+    """Tetrahedra that leave their places for good, in a run 20 windows long: the window forgets it, `wander` does not."""
+    run = crystal(seed, n_frames=2000, timestep=10.0)
+    assert limits.window == pytest.approx(1000, rel=0.01)
+    shift = np.zeros(run.pos.shape)
+    unit = np.concatenate([np.zeros(4, int), np.arange(4), np.repeat(np.arange(4), 4)])
+    direction = np.array([[1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]])[unit]  # opposite in pairs: no drift of the framework
+    shift[:, Z != LI] = 0.5 * np.linspace(0, 1, 2000)[:, None, None] * direction[Z != LI]
+    slow = changed(run, pos=run.pos + shift)
+    w, ratio = (f(slow, LI, limits.spacing, *rest) for f, rest in ((wander, (16,)), (lindemann, (limits.window,))))
+    assert np.isnan(w[:69]).all() and np.isfinite(w[69:]).all()
+    assert w[-1] * limits.spacing == pytest.approx(np.hypot(0.5, 0.06 * np.sqrt(3)), rel=0.1)
+    assert ratio.max() < 1.3 * limits.lindemann
+    failure = first_failure(slow, limits, T, LI)
+    assert failure.cause == "melt" and "from its beginning" in failure.detail
+
+
+def test_tetrahedra_may_turn_without_having_wandered(limits):
+    """All tetrahedra turn by 120° within 1 ps: S trade places 3.3 Å apart, the centres stay."""
+    run = crystal(1, n_frames=1000, timestep=10.0)
+    axis = np.array([1.0, 1.0, 1.0]) / np.sqrt(3)
+    angle = np.clip((np.arange(1000) - 300) / 100, 0, 1) * 2 * np.pi / 3
+    legs = run.pos[:, 8:].reshape(1000, 4, 4, 3) - CENTRES[:, None]
+    cos, sin = np.cos(angle)[:, None, None, None], np.sin(angle)[:, None, None, None]
+    turned = legs * cos + np.cross(axis, legs) * sin + axis * (legs @ axis)[..., None] * (1 - cos)
+    pos = run.pos.copy()
+    pos[:, 8:] = (turned + CENTRES[:, None]).reshape(1000, 16, 3)
+    assert np.nanmax(wander(changed(run, pos=pos), LI, limits.spacing, limits.rotating_z)) < 2 * limits.lindemann
+    assert np.nanmax(wander(changed(run, pos=pos), LI, limits.spacing)) > 10 * limits.lindemann
+
+
 def test_the_earliest_event_is_the_failure(limits):
     run = crystal(1)
     pos, forces = run.pos.copy(), run.forces.copy()
@@ -179,18 +221,6 @@ def test_before_keeps_everything_or_nothing():
     run = crystal(1, n_frames=10)
     assert before(run, None) is run
     assert before(run, Failure(0.0, 0, "runaway")) is None
-
-
-def test_survival_counts_runs_and_times():
-    s = survival([None, Failure(30.0, 3, "fusion"), Failure(10.0, 1, "melt"), None], [100.0, 100.0, 100.0, 80.0])
-    assert s.failed.value == 0.5
-    assert s.failed.n == 4
-    assert s.failed.interval == pytest.approx((0.0676, 0.9324), abs=1e-4)
-    assert s.failure_times == (10.0, 30.0)
-    assert s.censored_times == (80.0, 100.0)
-    assert s.causes == {"fusion": 1, "melt": 1}
-    with pytest.raises(ValueError, match="one of each"):
-        survival([], [])
 
 
 def test_what_cannot_be_judged_is_refused(limits):

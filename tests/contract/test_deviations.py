@@ -11,7 +11,8 @@ import pytest
 from grannfield.report.contract import ContractError, contract_path, measured_symmetry, read_contract, write_contract
 from grannfield.report.deviations import write_deviations
 from grannfield.report.results import Results
-from grannfield.report.tables import table1, write_reports
+from grannfield.report.table1 import table1
+from grannfield.report.tables import write_reports
 from grannfield.score import Score
 
 

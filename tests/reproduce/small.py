@@ -29,7 +29,7 @@ SMALL = Scale(
     settings={"schnet": TINY},
     max_steps=12,
 )
-MOMENT = Preset("moment", 10, (1000.0,), 0.1, 0.02, 1)
+MOMENT = Preset("moment", 10, (1000.0,), 0.1, 0.02, 1, nve_ps=0.02)
 TRAIN, MD, SCORE = "train:schnet", "md:schnet:beta-Li3PS4:1000K", "score:schnet"
 
 

@@ -1,0 +1,85 @@
+"""What stands behind the numbers of a model: weights, training, reference, protocol, hardware."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from grannfield.report.kinship import UNKNOWN, by_name, kinship
+from grannfield.report.results import Results
+
+CONTROL = "control"
+"""Kind of a model that is made to be wrong, or right, in one known way."""
+KIN = (
+    "Kinship with the potential that made the reference: `kin` learnt from the same labels, so that errors the two share do not "
+    "show here; `trained on it` or `on its maker's labels` imitates that potential; `is the reference` is that potential itself "
+    "and has no rank."
+)
+
+
+def header(results: list[Results]) -> str:
+    """What the numbers rest on: weights, reference, protocol and hardware of each model."""
+    lines = []
+    for one in results:
+        story, protocol = one.model.get("provenance") or {}, one.protocol
+        shipped = ", shipped with the package" if one.model.get("shipped") else ""
+        size = f"; reduced: {one.model['n_parameters']:,} parameters" if one.model.get("reduced") else ""
+        what = "runs" if one.model.get("kind") == "trajectories" else "weights"
+        weights = f"{what} `{one.model.get('identity', '')[:10]}`{shipped}{size}"
+        lines.append(f"- **{one.label}** ({weights}): {made_elsewhere(one.model) or through_ase(one.model) or training(story)}")
+        scored = f"preset `{protocol.get('preset')}`: {protocol.get('described')}; {protocol.get('hardware')}"
+        lines.append(f"  - scored with {scored}; seed {protocol.get('seed')}")
+    references = sorted({reference_of(one, material) for one in results for material in one.materials} - {""})
+    lines.append(f"- Reference: {'; '.join(references)}.")
+    if any(label.startswith("surrogate") for label in references):
+        lines[-1] += " A surrogate is a published machine-learned potential, not AIMD: errors against it are errors against it."
+    if any(kinship_of(one, material) not in ("", UNKNOWN) for one in results for material in one.materials):
+        lines.append(f"- {KIN}")
+    return "\n".join(lines)
+
+
+def reference_of(one: Results, material: str) -> str:
+    """What made the reference that a model was scored against on a material; a surrogate is called one."""
+    labels = {s.provenance.get("reference", "") for (_, where), s in one.scores.items() if where == material}
+    return ", ".join(sorted(labels - {""}))
+
+
+def kinship_of(one: Results, material: str) -> str:
+    """How a model is related to what made the reference it was scored against: as its results say, else from the table."""
+    behind = [s.provenance for (_, where), s in one.scores.items() if where == material and s.provenance.get("reference")]
+    found = {stamp["kinship"] if "kinship" in stamp else kinship(one.model, stamp["reference"], material) for stamp in behind}
+    return ", ".join(sorted(found - {""}))
+
+
+def made_elsewhere(model: dict[str, Any]) -> str:
+    """Of motion that was made elsewhere: the files and their sums, and what moved it as far as it is stated; empty for others."""
+    if model.get("kind") != "trajectories":
+        return ""
+    files = ", ".join(f"{name} `{sha256[:10]}`" for name, sha256 in sorted(model.get("files", {}).items()))
+    notes = "; ".join(dict.fromkeys(note for found in model.get("notes", {}).values() for note in found))
+    by = f" by {model['potential']}" if model.get("potential") else ", by what is not stated"
+    return f"MD made elsewhere{by}; no force field was given; {files}" + (f"; notes: {notes}" if notes else "")
+
+
+def through_ase(model: dict[str, Any]) -> str:
+    """Which call and packages a calculator comes from, and what it was trained on where that is known; empty for others."""
+    if model.get("kind") != "calculator":
+        return ""
+    settings = model.get("settings") or {}
+    packages = ", ".join(f"{name} {version[:12]}" for name, version in settings.get("packages", {}).items())
+    known = by_name(str(model.get("potential") or ""))
+    sets = ", ".join(known.training if known else model.get("kin") or ())
+    trained = (
+        f"trained on {sets}" + (f" ({known.source})" if known else " (declared)") if sets else "trained on what is not known"
+    )
+    return f"`{settings.get('calculator', model.get('spec', ''))}` through ASE ({packages or 'no package'}); {trained}"
+
+
+def training(story: dict[str, Any]) -> str:
+    """How weights came to be, in a line."""
+    if "seconds" not in story:
+        return "origin of the weights unknown"
+    return (
+        f"best of {story['budget_s'] / 60:g} min of training, after {story['seconds'] / 60:.3g} min, {story['steps']} steps of "
+        f"{story['recipe']['batch_size']}, on {story['material']} ({story['reference']}), {story['samples_per_s']:.3g} samples/s "
+        f"on {story['hardware']}"
+    )
