@@ -94,6 +94,8 @@ class Session:
         if named.label not in self.results:
             protocol = self.protocol
             about: dict[str, Any] = {"spec": named.spec, "kind": named.kind, "kin": list(named.kin)}
+            if named.kind == "control":
+                about["about"] = parsed(named.spec).about
             try:
                 subject = self.subject(named)
             except Exception as problem:  # whatever a user's file raises; each of its tests reports it

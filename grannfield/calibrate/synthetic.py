@@ -188,7 +188,6 @@ CONDITIONS = {
             hops=4,
             duration=7_000.0,
             interval=20.0,
-            promised=False,
         ),
         Condition(
             "frozen",

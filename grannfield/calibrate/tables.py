@@ -92,7 +92,9 @@ def _preamble(header: Header) -> str:
     return (
         f"Written by `grannfield calibrate --seed {header.seed}`; the table with all columns is [coverage.csv](coverage.csv). "
         "Synthetic trajectories of exactly known diffusivity (20 mobile ions and 30 framework atoms unless a condition says "
-        f"otherwise), each estimator's own 95% interval. Package code {header.code}."
+        f"otherwise), each estimator's own 95% interval. Package code {header.code}.\n\n"
+        "![share of intervals that contain the truth](coverage.svg)\n\n"
+        "Beside it: [widths](width.svg), [claimed and true spread](spread.svg)."
     )
 
 

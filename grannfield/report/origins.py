@@ -23,9 +23,10 @@ def header(results: list[Results]) -> str:
         story, protocol = one.model.get("provenance") or {}, one.protocol
         shipped = ", shipped with the package" if one.model.get("shipped") else ""
         size = f"; reduced: {one.model['n_parameters']:,} parameters" if one.model.get("reduced") else ""
-        what = "runs" if one.model.get("kind") == "trajectories" else "weights"
+        what = {"trajectories": "runs", CONTROL: "control"}.get(one.model.get("kind", ""), "weights")
         weights = f"{what} `{one.model.get('identity', '')[:10]}`{shipped}{size}"
-        lines.append(f"- **{one.label}** ({weights}): {made_elsewhere(one.model) or through_ase(one.model) or training(story)}")
+        told = one.model.get("about") or made_elsewhere(one.model) or through_ase(one.model) or training(story)
+        lines.append(f"- **{one.label}** ({weights}): {told}")
         scored = f"preset `{protocol.get('preset')}`: {protocol.get('described')}; {protocol.get('hardware')}"
         lines.append(f"  - scored with {scored}; seed {protocol.get('seed')}")
     references = sorted({reference_of(one, material) for one in results for material in one.materials} - {""})

@@ -78,7 +78,7 @@ def write_redundancy(folder: Path, results: Sequence[Results]) -> list[Path]:
     if reasons:
         counts = "; ".join(f"{reasons.count(reason)} {reason}" for reason in sorted(set(reasons)))
         text.append(f"Pairs without a number: {counts}.")
-    return write_table(folder / "redundancy", frame, "\n\n".join(text).rstrip() + "\n")
+    return write_table(folder / "redundancy", numbers, "\n\n".join(text).rstrip() + "\n")
 
 
 def _row(pair: Pair) -> list[str]:
