@@ -79,11 +79,11 @@ def diffusivity(runs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Estimate:
     runs' D are weighted by their durations. Bullerjahn et al., J. Chem. Phys. 153, 024116 (2020),
     https://doi.org/10.1063/5.0008312; Qian et al., Biophys. J. 60, 910 (1991), https://doi.org/10.1016/S0006-3495(91)82125-7.
 
-    Interval: D exp(±t s/D). s² is the variance between ions over n, times g for moving together, over 1 - (g-1)/(n-1) for
-    the scatter between ions that common motion hides. g is the long-run
-    variance of the mean's slope in time over that of the single ions' (1 when each ignores the others), drawn towards 1.25
-    with 8 degrees of freedom. t has the degrees of freedom of n/g ions and of g. With fewer than 5 ions, or groups of
-    ions, s² is the variance of the mean in time.
+    Interval: D exp(±t s/D). s² is the variance between ions over n, times g for moving together, over 1 - (g-1)/(n-1) for the
+    scatter between ions that common motion hides. g is the variance of the mean's slope in time over that of single ions'
+    slopes (1 when each ignores the others), drawn towards 1.25 with 8 degrees of freedom. t has the degrees of freedom of n/g
+    ions and of g. With fewer than 5 ions, or groups of ions, s² is the variance of the mean in time. Ions of which some never
+    leave their sites widen it, as if other ions might have been drawn: nothing in one run says otherwise.
 
     No number: runs under 5 ps ("too short"), or ions that diffused less than 2 Å² (2/3 Å² for each axis) over the run
     ("below detection"): then the interval is (0, upper bound), see `detection_bound`. TrajectoryError where the frames are

@@ -19,7 +19,7 @@ Every result is kept as it comes, by seed, condition and code: a call that was s
 made anew without computing. Writes coverage.csv, coverage.md and figures (with matplotlib) into --out. The exit code is 0;
 with --check 1 when a row of grannfield does not keep what is promised; 2 for a mistake on the command line, 130 after Ctrl-C."""
 EPILOG = """promised: coverage of 90-98% as far as n can tell, median width for D at most 1.3 x ideal, and at most 5% "below
-detection" where each ion hops 20 times (--list marks two conditions beyond the promise). pymatgen is always there;
+detection" where each ion hops 20 times (--list marks a condition beyond the promise). pymatgen is always there;
 `pip install grannfield[rivals]` adds kinisi and GEMDAT. Slow estimators judge fewer trajectories; n says how many.
 
 examples:
