@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from grannfield import units
-from grannfield.analysis.errors import correlation_time
+from grannfield.analysis.blocks import correlation_time
 from grannfield.analysis.uncertainty import TOO_SHORT, UNDEFINED, Estimate, t_quantile
 
 SEGMENTS = 6
