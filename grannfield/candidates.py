@@ -8,7 +8,7 @@ bit for bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -16,15 +16,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grannfield.all_pairs import SHORTEST
+from grannfield.all_pairs import SHORTEST, complete, images_needed
 from grannfield.graph import AtomGraph
-from grannfield.loops import compiled_loop, filled_rows, strayed
+from grannfield.loops import candidate_rows, compiled_loop, filled_rows, strayed
 from grannfield.neighbors import half_list
 
 SKIN = 1.0
 """Å. Atoms at 1000 K take about 50 steps of 2 fs to move half of it; a wider one makes every step dearer."""
 LOOP_SKIN = 1.5
 """Å, where a compiled loop sorts the candidates out, which makes a step less dear."""
+
+SMALL = 2_000_000
+"""Pairs of atoms and images of a replica up to which looking at all of them takes less time than a search."""
 
 
 class Candidates:
@@ -34,7 +37,7 @@ class Candidates:
     """
 
     def __init__(self, z: Any, cell: Tensor, cutoff: float, pbc: Any = True, skin: float | None = None) -> None:
-        self.strayed, self.filled = compiled_loop(strayed), compiled_loop(filled_rows)
+        self.strayed, self.filled, self.listed = (compiled_loop(loop) for loop in (strayed, filled_rows, candidate_rows))
         self.cutoff, self.skin = float(cutoff), (SKIN if self.filled is None else LOOP_SKIN) if skin is None else float(skin)
         self.periodic = np.broadcast_to(np.asarray(pbc, bool), 3).copy()
         r, n = len(cell), len(z)
@@ -42,21 +45,37 @@ class Candidates:
         self.z = torch.as_tensor(np.asarray(z), dtype=torch.int64).repeat(r)
         self.pbc = torch.from_numpy(self.periodic).expand(r, 3)
         self.batch = torch.arange(r).repeat_interleave(n)
-        self.found: _Found | None = None
+        self.full = complete(cell, self.periodic)
+        self.images = images_needed(self.full, self.cutoff + self.skin, self.periodic).numpy()
+        self.found: _Found | _Listed | None = None
+        self.still: dict[str, Any] | None = None
+        """What all its graphs share."""
 
     def __call__(self, pos: Tensor) -> AtomGraph:
         x = pos.reshape(-1, 3).numpy()
         found = self.found
         if self.strayed is not None and self.filled is not None:
             if found is None or not self.strayed(x, found.pos) <= (0.5 * self.skin) ** 2:
-                found = self.found = self._search(pos.numpy())
+                found = self.found = self._listed(pos.numpy()) or self._search(pos.numpy())
             matrices = self.filled(x, *found.for_loop, self.cutoff, SHORTEST)
             return self._of(pos, *(torch.from_numpy(matrix) for matrix in matrices))
-        if found is None or not found.holds(x, 0.5 * self.skin):
+        if not isinstance(found, _Found) or not found.holds(x, 0.5 * self.skin):
             found = self.found = self._search(pos.numpy())
         vectors = x.take(found.j, axis=0) - x.take(found.i, axis=0) + found.across
         squared = np.einsum("pc,pc->p", vectors, vectors)
         return self._graph(pos, found, vectors, (squared <= self.cutoff**2) & (squared > SHORTEST**2))
+
+    def _listed(self, pos: np.ndarray) -> _Listed | None:
+        """The candidates of small cells, by a compiled loop over all pairs; None where that takes longer than a search.
+
+        Also None for a position that is not finite, of which `half_list` complains.
+        """
+        if self.listed is None or self.n**2 * len(self.images) > SMALL or not np.isfinite(pos).all():
+            return None
+        cells = self.full.numpy()
+        fraction = np.linalg.solve(cells.mT, pos.mT).mT * self.periodic
+        flat = np.array(pos.reshape(-1, 3))
+        return _Listed(flat, self.listed(flat, fraction.reshape(-1, 3), cells, self.images, self.n, self.cutoff + self.skin))
 
     def _search(self, pos: np.ndarray) -> _Found:
         lists = []
@@ -110,22 +129,32 @@ class Candidates:
         pair_slots: Tensor,
         vectors: Tensor,
     ) -> AtomGraph:
-        return AtomGraph(
-            z=self.z,
-            pos=pos.reshape(-1, 3),
-            cell=self.cell,
-            pbc=self.pbc,
-            batch=self.batch,
-            neighbors=neighbors,
-            shift=shift,
-            mask=mask,
-            reverse=reverse,
-            pair=pair,
-            pair_slots=pair_slots,
-            cutoff=self.cutoff,
-            atoms_per_graph=self.n,
-            vectors=vectors,
-        )
+        moving: dict[str, Any] = {
+            "pos": pos.reshape(-1, 3),
+            "neighbors": neighbors,
+            "shift": shift,
+            "mask": mask,
+            "reverse": reverse,
+        }
+        moving |= {"pair": pair, "pair_slots": pair_slots, "vectors": vectors}
+        if self.still is None:
+            still: dict[str, Any] = {"z": self.z, "cell": self.cell, "pbc": self.pbc, "batch": self.batch, "cutoff": self.cutoff}
+            graph = AtomGraph(**still, **moving, atoms_per_graph=self.n)
+            self.still = {f.name: getattr(graph, f.name) for f in fields(graph) if f.name not in moving}
+            return graph
+        graph = object.__new__(AtomGraph)  # calling the class takes 10 µs more, as long as one of its operations
+        graph.__dict__.update(self.still, **moving)
+        return graph
+
+
+@dataclass(frozen=True, eq=False)
+class _Listed:
+    """Candidates from `loops.candidate_rows`."""
+
+    pos: np.ndarray
+    """[N, 3] Å, where the atoms were."""
+    for_loop: tuple[np.ndarray, ...]
+    """What `loops.filled_rows` takes."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from grannfield.compiled import Mode, Outputs, Recorded, chosen, loss_gradients
+from grannfield.compiled import Mode, Outputs, Recorded, chosen_for_training, loss_gradients
 from grannfield.forcefield import ForceField
 from grannfield.graphset import GraphSet, Loader
 from grannfield.precision import matrix_products
@@ -173,7 +173,8 @@ class TrainingStep:
     ) -> None:
         self.descent, self.recipe, self.device = descent, recipe, descent.device
         self.frames = Loader(frames, self.device, min(recipe.step_size, len(frames)))
-        self.gradients = Recorded(descent.field, loss_gradients, "training", chosen(mode, self.device))
+        way, patience = chosen_for_training(mode, self.device)
+        self.gradients = Recorded(descent.field, loss_gradients, "training", way, patience=patience)
         self.ahead = descent.on_gpu if capture is None else capture
         self.side = torch.cuda.Stream(self.device) if self.ahead else None
         self.graph: torch.cuda.CUDAGraph | None = None

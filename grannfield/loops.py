@@ -46,6 +46,60 @@ def strayed(pos: np.ndarray, start: np.ndarray) -> float:
     return farthest
 
 
+def candidate_rows(
+    pos: np.ndarray, fraction: np.ndarray, cells: np.ndarray, images: np.ndarray, n: int, farthest: float
+) -> tuple[np.ndarray, ...]:
+    """Candidate pairs of R replicas of n atoms each by looking at all of them, as `filled_rows` takes them.
+
+    pos [R n, 3] Å, fraction [R n, 3] the same in lattice vectors, cells [R, 3, 3] Å, images [M, 3] whole lattice vectors in
+    ascending order, closed under reversal: enough of them for atoms whose fractions differ by at most a half. Edges of one
+    centre come in the order of neighbour and image, so that the opposite of the k-th edge between two atoms is the k-th from
+    the end of those between them the other way round.
+    """
+    n_atoms, limit = pos.shape[0], farthest * farthest
+    first = np.empty((n_atoms, n + 1), np.int32)  # of the edges from an atom to each of its replica
+    neighbor, crossed = np.empty(64 * n_atoms, np.int32), np.empty((64 * n_atoms, 3), np.int16)
+    e = 0
+    for i in range(n_atoms):
+        r = i // n
+        for j in range(r * n, r * n + n):
+            first[i, j - r * n] = e
+            a = -math.floor(fraction[j, 0] - fraction[i, 0] + 0.5)
+            b = -math.floor(fraction[j, 1] - fraction[i, 1] + 0.5)
+            c = -math.floor(fraction[j, 2] - fraction[i, 2] + 0.5)
+            for m in range(images.shape[0]):
+                s, t, u = images[m, 0] + a, images[m, 1] + b, images[m, 2] + c
+                x = pos[j, 0] - pos[i, 0] + (s * cells[r, 0, 0] + t * cells[r, 1, 0] + u * cells[r, 2, 0])
+                y = pos[j, 1] - pos[i, 1] + (s * cells[r, 0, 1] + t * cells[r, 1, 1] + u * cells[r, 2, 1])
+                z = pos[j, 2] - pos[i, 2] + (s * cells[r, 0, 2] + t * cells[r, 1, 2] + u * cells[r, 2, 2])
+                if x * x + y * y + z * z > limit or (i == j and s == 0 and t == 0 and u == 0):
+                    continue
+                if e == neighbor.shape[0]:
+                    neighbor, crossed = np.concatenate((neighbor, neighbor)), np.concatenate((crossed, crossed))
+                neighbor[e], crossed[e, 0], crossed[e, 1], crossed[e, 2] = j, s, t, u
+                e += 1
+        first[i, n] = e
+    ends, edges_of = np.empty((e // 2, 2), np.int32), np.empty((e // 2, 2), np.int32)
+    across, pair_of = np.empty((e // 2, 3)), np.empty(e, np.int32)
+    starts = np.empty(n_atoms + 1, np.int32)
+    p = 0
+    for i in range(n_atoms):
+        r, starts[i] = i // n, first[i, 0]
+        for k in range(first[i, 0], first[i, n]):
+            j = neighbor[k]
+            back = first[j, i - r * n] + first[i, j - r * n + 1] - 1 - k
+            if back < k:
+                pair_of[k] = pair_of[back]
+                continue
+            s, t, u = float(crossed[k, 0]), float(crossed[k, 1]), float(crossed[k, 2])
+            for c in range(3):
+                across[p, c] = s * cells[r, 0, c] + t * cells[r, 1, c] + u * cells[r, 2, c]
+            ends[p, 0], ends[p, 1], edges_of[p, 0], edges_of[p, 1], pair_of[k] = i, j, k, back, p
+            p += 1
+    starts[n_atoms] = e
+    return ends, across, edges_of, starts, neighbor[:e], pair_of, crossed[:e]
+
+
 def filled_rows(
     pos: np.ndarray, ends: np.ndarray, across: np.ndarray, edges_of: np.ndarray,
     starts: np.ndarray, neighbor: np.ndarray, pair_of: np.ndarray, crossed: np.ndarray,

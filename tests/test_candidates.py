@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from grannfield import candidates
 from grannfield.candidates import Candidates
 from grannfield.graph import AtomGraph, collate
 from grannfield.neighbors import neighbor_graph
@@ -43,6 +44,25 @@ def test_every_graph_of_a_walk_is_that_of_a_fresh_search(
         torch.testing.assert_close(graph.edge_vectors(), plain.edge_vectors(), rtol=0, atol=1e-12)
         fresh = Candidates(z, walking.cell, CUTOFF, pbc, skin=0.7)(torch.tensor(here))
         assert same(fresh, graph)
+
+
+def test_all_pairs_and_a_search_find_the_same_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit what the compiled loop is given; atoms a dozen cells away, two replicas, one direction that is not periodic."""
+    pytest.importorskip("numba")
+    rng = np.random.default_rng(3)
+    cell = np.stack([np.diag([5.0, 6.0, 7.0]) + rng.normal(scale=0.4, size=(3, 3)) for _ in range(2)])
+    pos = rng.uniform(0, 5, (2, 9, 3)) + rng.integers(-12, 12, (2, 9, 1)) @ np.ones((1, 3)) * [5, 6, 0]
+    for pbc in (True, [True, True, False]):
+        made = []
+        for limit in (10**9, 0):
+            monkeypatch.setattr(candidates, "SMALL", limit)
+            search = Candidates(np.ones(9), torch.tensor(cell), 4.0, pbc)
+            search(torch.tensor(pos))
+            made.append(search.found)
+        assert [type(found).__name__ for found in made] == ["_Listed", "_Found"]
+        assert len(made[0].for_loop[0]) > 100
+        for one, other in zip(*(found.for_loop for found in made), strict=True):
+            np.testing.assert_array_equal(one, other)
 
 
 def test_candidates_are_searched_again_only_when_an_atom_has_moved_half_the_skin() -> None:

@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 import torch
 
+from grannfield import compiled
 from grannfield.forcefield import ForceField, load, to_precision
 from grannfield.graphset import GraphSet, Loader
 from grannfield.learning import Descent, Losses, TrainingStep
 from grannfield.recipe import Recipe, TrainingError
+from grannfield.recording import recorded_operations
 from grannfield.train import fit
 from tests.test_train import HOUR, TRAIN, VALIDATION, assert_same_state, curve, graphs, last, tiny
 
@@ -94,6 +96,21 @@ def test_a_recorded_training_is_the_same_training(tmp_path: Path) -> None:
     for mode in ("off", "trace"):
         fit(tiny(), TRAIN, VALIDATION, tmp_path / mode, budget_s=HOUR, max_steps=6, compiling=mode)
     assert_same_state(tmp_path / "off", tmp_path / "trace")
+
+
+def test_a_long_training_on_a_processor_is_recorded_after_a_while_and_stays_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded = []
+    monkeypatch.setattr(compiled, "PATIENCE", 4)
+    monkeypatch.setattr(compiled, "recorded_operations", lambda *a: recorded.append(1) or recorded_operations(*a))
+    for mode, steps in (("off", 7), ("auto", 4), ("auto", 7)):
+        fit(tiny(), TRAIN, VALIDATION, tmp_path / mode, budget_s=HOUR, max_steps=steps, compiling=mode)
+    assert not recorded  # neither sitting was longer than that
+    fit(tiny(), TRAIN, VALIDATION, tmp_path / "whole", budget_s=HOUR, max_steps=7)
+    assert len(recorded) == 1
+    assert_same_state(tmp_path / "off", tmp_path / "auto")
+    assert_same_state(tmp_path / "off", tmp_path / "whole")
 
 
 def test_losses_read_late_arrive_in_order() -> None:

@@ -24,7 +24,9 @@ from grannfield.md.protocol import Protocol
 from grannfield.md.simulate import simulate
 from grannfield.trajectory import Trajectory
 
-CODE = ("controls", "md", "forcefield.py", "graph.py", "neighbors.py", "candidates.py", "all_pairs.py", "units.py")
+CODE = (
+    "controls", "md", "forcefield.py", "graph.py", "neighbors.py", "candidates.py", "all_pairs.py", "loops.py", "units.py",
+)  # fmt: skip
 HALVES = ("first", "second")
 DROP = 0.3
 PRODUCTION_PS = 6.0

@@ -47,13 +47,13 @@ def nose_hoover(state: MDState, evaluate: Evaluate, timestep: float, temperature
         return _half_chain(state, timestep, temperature, damping)
     g = state.degrees_of_freedom
     about = 1 / (units.ACCELERATION * g * units.BOLTZMANN * temperature), g, timestep, damping, units.ACCELERATION
-    arrays = (x.numpy() for x in (state.pos, state.vel, state.forces, state.mass.view(-1), state.xi, state.v_xi))
-    pos, vel, xi, v_xi = half(*arrays, *about, True)
+    mass, xi, v_xi = state.mass.view(-1).numpy(), state.xi.numpy(), state.v_xi.numpy()
+    pos, vel, xi, v_xi = half(state.pos.numpy(), state.vel.numpy(), state.forces.numpy(), mass, xi, v_xi, *about, True)
     there = torch.from_numpy(pos)
     energy, forces = evaluate(there)
-    _, vel, xi, v_xi = half(pos, vel, forces.numpy(), state.mass.view(-1).numpy(), xi, v_xi, *about, False)
-    own = {"vel": torch.from_numpy(vel), "xi": torch.from_numpy(xi), "v_xi": torch.from_numpy(v_xi)}
-    return state.moved(pos=there, energy=energy, forces=forces, **own)
+    _, vel, xi, v_xi = half(pos, vel, forces.numpy(), mass, xi, v_xi, *about, False)
+    found = {"pos": there, "energy": energy, "forces": forces, "vel": torch.from_numpy(vel)}
+    return state.moved(**found, xi=torch.from_numpy(xi), v_xi=torch.from_numpy(v_xi))
 
 
 def _half_chain(state: MDState, timestep: float, temperature: Tensor | float, damping: float) -> MDState:

@@ -136,7 +136,7 @@ def _training(name: str, device: str, seconds: float) -> dict[str, Any]:
 def _training_beside(name: str, rounds: int) -> dict[str, Any]:
     from grannfield.speed_training import against_literal_training
 
-    return against_literal_training(name, rounds)
+    return against_literal_training(name, rounds, compiling=name == "schnet")  # another takes minutes to compile
 
 
 def content_of(path: Path, device: str) -> dict[str, Any]:
