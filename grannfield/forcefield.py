@@ -27,8 +27,10 @@ from grannfield.graph import AtomGraph, net_by_slot, sum_by_graph
 from grannfield.nn.scale import AtomicScale
 from grannfield.precision import NETWORK, checked, matrix_products
 
-FORMAT = 1
-"""Version of the checkpoint format; files of a later one are refused."""
+FORMAT = 2
+"""Version of the checkpoint format; files of a later one are refused. Files with 16-bit weights are of version 2, others of 1."""
+SHORT = 256
+"""Numbers of a parameter from which on it can be halved; fewer cost nothing."""
 
 
 class UnsupportedElement(ValueError):
@@ -257,14 +259,18 @@ def weights_hash(field: ForceField) -> str:
     return digest.hexdigest()
 
 
-def save(field: ForceField, path: str | Path) -> None:
-    """Write a registered model's weights, settings, elements and provenance as one safetensors file, atomically."""
+def save(field: ForceField, path: str | Path, *, halved: bool = False) -> None:
+    """Write a registered model's weights, settings, elements and provenance as one safetensors file, atomically.
+
+    `halved`: parameters of SHORT numbers or more as 16-bit floats, half the size; the file then holds other weights, rounded to
+    11 bits, which are computed with in single precision. Forces of the shipped models move by 0.1 to 1.6 meV/Å rms for it.
+    """
     from safetensors.torch import save as serialise
 
     if field.name not in registered():
         raise CheckpointError(f"{field.name} is not a registered model, so a file could not say how to rebuild it")
     header = {
-        "format": FORMAT,
+        "format": FORMAT if halved else 1,
         "model": field.name,
         "settings": field.settings,
         "elements": field.elements,
@@ -272,6 +278,11 @@ def save(field: ForceField, path: str | Path) -> None:
         "units": {"length": "angstrom", "energy": "eV"},
     }
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in field.state_dict().items()}
+    if halved:
+        long = {key: p.detach().cpu() for key, p in field.named_parameters() if p.numel() >= SHORT}
+        tensors |= {key: p.half().contiguous() for key, p in long.items()}
+        if any((p.half().isinf() & p.isfinite()).any() for p in long.values()):
+            raise CheckpointError(f"{path}: weights above 65,504 do not fit into 16 bits; write them without `halved`")
     write_atomically(Path(path), serialise(tensors, metadata={"grannfield": json.dumps(header)}))
 
 
@@ -301,15 +312,20 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtyp
         field = create(header["model"], **header["settings"])
     except ValueError as problem:
         raise CheckpointError(f"{path} cannot be rebuilt: {problem}") from problem
-    weights = next((key for key, _ in field.named_parameters() if key in tensors), None)
     try:
-        to_precision(field, None if weights is None else tensors[weights].dtype).load_state_dict(tensors)
+        to_precision(field, _kept_in(field, tensors)).load_state_dict(tensors)
     except RuntimeError as problem:
         raise CheckpointError(f"{path} does not fit {header['model']} {header['settings']}: {problem}") from problem
     if header.get("elements") is not None:
         field.elements = tuple(header["elements"])
     field.provenance = header.get("provenance", {})
     return to_precision(field, dtype).to(device).eval()
+
+
+def _kept_in(field: ForceField, tensors: dict[str, Tensor]) -> torch.dtype | None:
+    """The type of a network whose weights these are: single precision where they were halved."""
+    found = {tensors[key].dtype for key, _ in field.named_parameters() if key in tensors}
+    return torch.float32 if torch.float16 in found else next(iter(found), None)
 
 
 def to_precision(field: ForceField, precision: str | torch.dtype | None) -> ForceField:

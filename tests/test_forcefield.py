@@ -359,3 +359,25 @@ def test_a_field_knows_whether_it_is_reduced() -> None:
         settings = reduced_settings(name)
         assert settings and is_reduced(create(name, **settings))
     assert reduced_settings("schnet") == {}
+
+
+def test_a_halved_checkpoint_holds_the_rounded_weights(tmp_path: Path) -> None:
+    """Half the size; loaded in single precision, parameters rounded to 11 bits, small ones and buffers as they were."""
+    torch.manual_seed(0)
+    field = create("schnet", hidden_channels=32, num_filters=32, num_interactions=2, num_gaussians=16)
+    field.scale.shift[3] = -1.23456789
+    save(field, tmp_path / "whole.safetensors")
+    save(field, tmp_path / "half.safetensors", halved=True)
+    assert (tmp_path / "half.safetensors").stat().st_size < 0.65 * (tmp_path / "whole.safetensors").stat().st_size
+    found, parameters = load(tmp_path / "half.safetensors"), dict(field.named_parameters())
+    assert found.precision == "float32" and next(found.parameters()).dtype == torch.float32
+    for key, tensor in found.state_dict().items():
+        whole = field.state_dict()[key]
+        rounded = key in parameters and whole.numel() >= 256
+        assert torch.equal(tensor, whole.half().float() if rounded else whole), key
+    assert weights_hash(found) != weights_hash(load(tmp_path / "whole.safetensors"))
+    with torch.no_grad():
+        next(p for p in field.parameters() if p.numel() >= 256).fill_(1e5)
+    with pytest.raises(CheckpointError, match="do not fit into 16 bits"):
+        save(field, tmp_path / "half.safetensors", halved=True)
+    assert torch.equal(load(tmp_path / "half.safetensors").head0.weight, found.head0.weight)  # the old file stays
