@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -23,21 +23,35 @@ from grannfield.controls import every as every_control
 from grannfield.controls.judgement import judgements
 from grannfield.data.material import Material, load_material, materials
 from grannfield.forcefield import UnsupportedElement, registered
+from grannfield.forecast import expected_seconds, forecast
+from grannfield.gate.baseline import BaselineError, read_baseline, require_comparable
+from grannfield.gate.judge import Judgement, judge
+from grannfield.gate.table import lines, write_page
 from grannfield.given import given_runs
 from grannfield.harness import Bench, Predictions, ReferenceData, Subject
+from grannfield.interrupt import how_to_go_on, sigterm_as_interrupt
+from grannfield.lammps.library import LammpsError
 from grannfield.motion import distinct
-from grannfield.plugin import ModelNotFound, Named, find, find_calculator, with_kin
+from grannfield.plugin import VIA_LAMMPS, ModelNotFound, Named, find, find_calculator, with_kin
 from grannfield.precision import labelled
 from grannfield.presets import OPTIONS, PRESETS
+from grannfield.progress import Whole, session_of, show_as, shown_as
 from grannfield.report.board import leaderboard, ranked, short
-from grannfield.report.results import Results
-from grannfield.report.tables import write_reports
+from grannfield.report.results import Results, read_results
+from grannfield.report_command import write_tables
 from grannfield.report.verdicts import verdict_of
 from grannfield.runs import ScoredRun
 from grannfield.score import NotAvailable, Score
 from grannfield.session import Session, to_score
+from grannfield.workers import ALONE, by_piece, gpus_here, share_machine
 
 SESSION = pytest.StashKey[Session]()
+WHOLE = pytest.StashKey[Whole]()
+BASELINE = pytest.StashKey[list[Results]]()
+JUDGEMENT = pytest.StashKey[Judgement]()
+SHARED = "grannfield"
+"""Key of what the process that starts workers tells them."""
+UNDECIDED = "undecided"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -48,12 +62,99 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "columns(*metrics): leaderboard columns that a benchmark fills")
+    if shared := _worker(config).get(SHARED):
+        share_machine(_worker(config)["workerid"], _worker(config)["workercount"], shared["gpus"])
+
+
+def _worker(config: pytest.Config) -> dict[str, Any]:
+    """What a worker of pytest-xdist was told; empty in the process that a user has started."""
+    found: dict[str, Any] = getattr(config, "workerinput", {})
+    return found
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """What the workers of pytest-xdist cannot know: the machine as a whole."""
+    session = node.config.stash.get(SESSION, None)
+    if session is not None:
+        node.workerinput[SHARED] = {"hardware": session.protocol["hardware"], "gpus": gpus_here(session.bench.device)}
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """All tests of a model and material on one worker, unless another distribution was asked for."""
+    return by_piece(config, log) if SESSION in config.stash and config.getvalue("dist") == "load" else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    if config.getoption("--forecast") and hasattr(config.option, "numprocesses"):
+        config.option.numprocesses, config.option.dist = None, "no"  # a forecast needs the tests here
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Check the options before anything is collected: a wrong one is one line, not an error for each test."""
-    if any("benchmarks" in Path(argument.split("::")[0]).parts for argument in session.config.args):
-        _session(session.config)
+    config = session.config
+    if not any("benchmarks" in Path(argument.split("::")[0]).parts for argument in config.args):
+        return
+    checked = _session(config)
+    if (path := config.getoption("--baseline")) and not _worker(config):
+        try:
+            config.stash[BASELINE] = read_baseline(path)
+            require_comparable(path, config.stash[BASELINE], [m.label for m in checked.models], checked.protocol)
+        except BaselineError as problem:
+            raise pytest.UsageError(str(problem)) from problem
+    if config.option.verbose < 0:
+        show_as("none")
+    elif worker := _worker(config).get("workerid"):
+        show_as("lines", f"{worker}: ")
+    stop = ExitStack()
+    stop.enter_context(sigterm_as_interrupt())
+    config.add_cleanup(stop.close)
+    config.add_cleanup(lambda: (show_as(""), session_of(None)))  # type: ignore[arg-type]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Progress knows from here on what there is to do."""
+    config = session.config
+    again = config.pluginmanager.has_plugin("grannfield-evidence")  # nothing is made then that would take long
+    if SESSION in config.stash and session.items and not (config.getoption("--forecast") or _worker(config) or again):
+        costs = expected_seconds(config.stash[SESSION], session.items)
+        if costs and (whole := session_of(costs)) is not None:
+            config.stash[WHOLE] = whole
+
+
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """With --forecast: say what would run, and run nothing."""
+    config = session.config
+    if SESSION not in config.stash or not config.getoption("--forecast"):
+        return None
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    terminal.ensure_newline()
+    for line in forecast(config.stash[SESSION], session.items):
+        terminal.write_line(line)
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[Any]:
+    whole = item.config.stash.get(WHOLE, None)
+    if whole is not None:
+        whole.begin(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        if whole is not None:
+            whole.end()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """In the process that started workers: what they have measured."""
+    if hasattr(report, "node") and report.when == "call":
+        session = report.node.config.stash.get(SESSION, None)
+        if session is not None:
+            session.touched = True
+            session.undecided += [str(text) for name, text in report.user_properties if name == UNDECIDED]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -80,10 +181,13 @@ def _session(config: pytest.Config) -> Session:
     """The session's settings, checked once; a wrong option is a usage error that says what would be right."""
     if SESSION in config.stash:
         return config.stash[SESSION]
+    if kept := config.pluginmanager.get_plugin("grannfield-evidence"):  # numbers are made again from what is kept
+        config.stash[SESSION] = kept.session
+        return config.stash[SESSION]
     option = config.getoption
     reports = option("--reports") or config.invocation_params.dir / "reports"
     preset = PRESETS[option("--preset")]
-    device = _checked_device(option("--device"))
+    device, engine = _checked_device(option("--device")), ""
     try:
         calculators = [find_calculator(text) for text in dict.fromkeys(option("--calculator"))]
         given = [given_runs(path) for path in dict.fromkeys(option("--trajectories"))]
@@ -97,18 +201,20 @@ def _session(config: pytest.Config) -> Session:
                 raise ValueError("--precision is for networks; a control computes in double precision")
             if calculators:
                 raise ValueError("--precision is for models of this package; a calculator is told by its own arguments")
+        if option("--engine") == "lammps":
+            engine, models, calculators = _through_lammps(models, calculators)
         moved = [Named(str(one.path.parent), one.label, one.path, kind="trajectories", kin=one.kin) for one in given]
         models = with_kin([*models, *calculators, *moved], option("--kin"))
         for one, material in product(given, chosen):
             one.read(material)
-    except (LookupError, ValueError, FileNotFoundError) as problem:
+    except (LookupError, ValueError, FileNotFoundError, LammpsError) as problem:
         raise pytest.UsageError(str(problem.args[0])) from problem
     files = [Results(m.label).path(reports) for m in models]
     twice = {m.label for m, file in zip(models, files, strict=True) if files.count(file) > 1}
     if twice:
         cure = "rename one file, folder or label, or write --calculator LABEL=pkg.mod:factory(...)"
         raise pytest.UsageError(f"two models would both be called {', '.join(sorted(twice))}; {cure}")
-    stamp = provenance.stamp(device)
+    stamp = provenance.stamp(device) | _worker(config).get(SHARED, {})
     protocol = {
         "preset": preset.name,
         "described": preset.described,
@@ -119,6 +225,7 @@ def _session(config: pytest.Config) -> Session:
         "reference": option("--reference"),
         "device": device,
         "hardware": stamp["hardware"],
+        **({"engine": engine} if engine else {}),
     }
     bench = Bench(preset, option("--seed"), device, reports / "store")
     config.stash[SESSION] = Session(
@@ -126,6 +233,18 @@ def _session(config: pytest.Config) -> Session:
         {one.label: one for one in given},
     )  # fmt: skip
     return config.stash[SESSION]
+
+
+def _through_lammps(models: list[Named], calculators: list[Named]) -> tuple[str, list[Named], list[Named]]:
+    """What the engine is called, and the models and calculators that it moves; LookupError where there is no LAMMPS."""
+    from grannfield.lammps.library import open_lammps
+    from grannfield.lammps.runs import engine_name
+
+    open_lammps().close()
+    if named := [m.label for m in models if m.kind == "control"]:
+        raise ValueError(f"--engine lammps is for force fields; {named[0]} tests the suite with the package's own engine")
+    through = [[replace(m, label=m.label + VIA_LAMMPS, engine="lammps") for m in some] for some in (models, calculators)]
+    return engine_name(), *through
 
 
 def _list(values: list[str]) -> list[str]:
@@ -183,12 +302,16 @@ def material(request: pytest.FixtureRequest) -> Material:
 def shown(request: pytest.FixtureRequest) -> Callable[[], Any]:
     """A context in which progress bars reach the terminal although pytest captures output."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    terminal = request.config.pluginmanager.getplugin("terminalreporter")
+    terminal = request.config.pluginmanager.getplugin("terminalreporter")  # none in a worker of pytest-xdist
 
     @contextmanager
     def context() -> Iterator[None]:
+        if shown_as() == "none":
+            yield
+            return
         with capture.global_and_fixture_disabled():
-            terminal.ensure_newline()  # a bar takes a line of its own
+            if terminal is not None:
+                terminal.ensure_newline()  # a bar takes a line of its own
             yield
 
     return context
@@ -223,6 +346,7 @@ def predictions(
         with shown():
             found = session.bench.predictions(subject(), data, column)
         behind["predictions_made_on"] = [found.made_on]
+        behind["evidence"] = [found.pointer]
         return found
 
     return make
@@ -238,6 +362,7 @@ def runs(
         with shown():
             found = session.bench.runs(subject(), data)
         behind["runs_made_on"] = distinct([stamp for run in found for stamp in run.made_on])
+        behind["evidence"] = [run.pointer for run in found]
         return found
 
     return make
@@ -264,6 +389,7 @@ def score(request: pytest.FixtureRequest, named: Named, session: Session, behind
             pytest.fail(f"gate: {short(made)}{said}", pytrace=False)
         if session.gate and tested is not None and tested.label == "undecided":
             session.undecided.append(short(made))
+            request.node.user_properties.append((UNDECIDED, short(made)))
         return made
 
     return record
@@ -278,7 +404,7 @@ def reference_score(named: Named, material: Material, data: ReferenceData, sessi
 
     def record(metric: str, estimate: Estimate, **parts: Any) -> float | str:
         label, origin = data.reference.label, session.origin(named, material)
-        session.results_of(named).add_reference(to_score(metric, label, material.formula, estimate, 1.0, "", parts, origin))
+        session.keep_reference(named, to_score(metric, label, material.formula, estimate, 1.0, "", parts, origin))
         return estimate.reason or estimate.value
 
     return record
@@ -309,7 +435,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             made = Score(**common, reason="element not supported", detail=str(problem))
         else:
             made = Score(**common, reason=traceback.format_exception_only(problem)[-1].strip(), error=True)
-        session.keep(params["named"], made)
+        known = session.results_of(params["named"]).scores.get((metric, formula))
+        if made.reason != ALONE or known is None or known.outcome != "number":  # a speed that is known stays
+            session.keep(params["named"], made)
         item.user_properties.append((metric, made.text))
     if isinstance(problem, (NotAvailable, UnsupportedElement)):
         if session.gate:
@@ -327,22 +455,39 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A control that is not seen, or is taken for another fault, is an error of the suite."""
-    bench = session.config.stash.get(SESSION, None)
-    sound = bench is None or all(judged.right for judged in judgements(bench.results.values()))
+    """A control that is not seen, or is taken for another fault, is an error of the suite; a significant loss fails the gate."""
+    config = session.config
+    bench = config.stash.get(SESSION, None)
+    if bench is None or _worker(config) or session.exitstatus == pytest.ExitCode.INTERRUPTED:
+        return
+    if bench.touched and not bench.results:
+        _of_workers(bench)
+    sound = all(judged.right for judged in judgements(bench.results.values()))
+    if bench.touched and BASELINE in config.stash:
+        found = config.stash[JUDGEMENT] = judge(config.stash[BASELINE], list(bench.results.values()))
+        write_page(bench.reports / "gate.md", found, str(config.getoption("--baseline")))
+        sound = sound and not found.losses
     if session.exitstatus == pytest.ExitCode.OK and not sound:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_keyboard_interrupt() -> None:
-    print("\ninterrupted; what was done is kept under the reports folder: the same command goes on from there", file=sys.stderr)
+def _of_workers(session: Session) -> None:
+    """Read what workers have written."""
+    for model in session.models:
+        path = Results(model.label).path(session.reports)
+        if path.exists():
+            session.results[model.label] = read_results(path)
+
+
+def pytest_keyboard_interrupt(excinfo: Any) -> None:
+    print(f"\n{how_to_go_on()}", file=sys.stderr)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     session = config.stash.get(SESSION, None)
-    if session is None or not session.touched:
+    if session is None or not session.touched or _worker(config):
         return
-    paths = write_reports(session.reports)
+    paths = write_tables(session.reports)
     terminalreporter.section("leaderboard")
     for one in ranked(list(session.results.values())):
         for row in leaderboard([one]).to_dict("records"):
@@ -355,3 +500,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for text in session.undecided:
         terminalreporter.write_line(f"gate: passed, though undecided by test: {text}")
     terminalreporter.write_line(f"tables: {', '.join(str(p) for p in paths if p.suffix == '.md')}")
+    if JUDGEMENT in config.stash:
+        terminalreporter.section(f"against {config.getoption('--baseline')}")
+        for line in lines(config.stash[JUDGEMENT]):
+            terminalreporter.write_line(line)
+        terminalreporter.write_line(f"all of it: {session.reports / 'gate.md'}")

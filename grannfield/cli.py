@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from grannfield import __version__
+from grannfield.interrupt import Terminated, how_to_go_on, sigterm_as_interrupt
 
 EXAMPLES = """examples:
   grannfield train schnet --minutes 5
@@ -21,8 +22,8 @@ EXAMPLES = """examples:
 """
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run one subcommand; errors that a user can mend are one line on standard error and exit code 2."""
+def command_line() -> argparse.ArgumentParser:
+    """The parser of `grannfield`, with all its commands."""
     parser = argparse.ArgumentParser(
         prog="grannfield",
         description="Find out whether a machine-learned force field can be trusted to move atoms.",
@@ -31,22 +32,30 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"grannfield {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for add in (_add_train, _add_md, _add_check, _add_bench, _add_report, _add_models, _add_materials, _add_speed):
+    for add in (
+        _add_train, _add_md, _add_check, _add_bench, _add_report, _add_models, _add_materials, _add_speed, _add_reproduce,
+        _add_reference, _add_data, _add_calibrate, _add_board, _add_figures, _add_evidence, _add_gate, _add_lammps,
+        _add_checkpoint, _add_convert,
+    ):  # fmt: skip
         add(commands)
-    _add_reproduce(commands)
-    _add_reference(commands)
-    _add_data(commands)
-    _add_calibrate(commands)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; errors that a user can mend are one line on standard error and exit code 2."""
+    parser = command_line()
     if (sys.argv[1:] if arguments is None else arguments)[:1] == ["bench"]:
         options, rest = parser.parse_known_args(arguments)
         options.rest = rest
     else:
         options = parser.parse_args(arguments)
     try:
-        return int(options.run(options) or 0)
-    except KeyboardInterrupt:
-        print("\ninterrupted; what was done is kept: the same command goes on from there", file=sys.stderr)
-        return 130
+        with sigterm_as_interrupt():
+            return int(options.run(options) or 0)
+    except KeyboardInterrupt as problem:
+        typed = None if arguments is None else ["grannfield", *arguments]
+        print(f"\n{how_to_go_on(typed)}", file=sys.stderr)
+        return 143 if isinstance(problem, Terminated) else 130
     except (ValueError, LookupError, FileNotFoundError, RuntimeError) as problem:
         print(f"grannfield: {problem.args[0] if problem.args else problem}", file=sys.stderr)
         return 2
@@ -81,7 +90,7 @@ def _add_train(commands: Any) -> None:
     parser.add_argument("--accumulate", type=int, default=1, metavar="N", help="batches in a step of the optimiser")
     parser.add_argument(
         "--compile", choices=("auto", "off", "trace", "on"), default="auto",
-        help="the step as written (off), recorded (trace) or compiled (on); auto: on for cuda, off for a cpu",
+        help="the step as written (off), recorded (trace) or compiled (on); auto: on for cuda, trace for a cpu",
     )  # fmt: skip
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a model setting, such as hidden_channels=64"
@@ -235,6 +244,36 @@ def _add_documented(commands: Any, name: str, command: Any) -> None:
     parser.set_defaults(run=command.run)
 
 
+def _add_board(commands: Any) -> None:
+    from grannfield.html import command
+
+    _add_documented(commands, "board", command)
+
+
+def _add_gate(commands: Any) -> None:
+    from grannfield.gate import command
+
+    _add_documented(commands, "gate", command)
+
+
+def _add_lammps(commands: Any) -> None:
+    from grannfield.lammps import command
+
+    _add_documented(commands, "lammps", command)
+
+
+def _add_checkpoint(commands: Any) -> None:
+    from grannfield import checkpoint_command
+
+    _add_documented(commands, "checkpoint", checkpoint_command)
+
+
+def _add_convert(commands: Any) -> None:
+    from grannfield.convert import command
+
+    _add_documented(commands, "convert", command)
+
+
 def _add_bench(commands: Any) -> None:
     parser = commands.add_parser("bench", help="run the benchmarks; same options as `pytest benchmarks/`", add_help=False)
     parser.add_argument("-h", "--help", action="store_true", dest="teach")
@@ -273,16 +312,9 @@ def _teach_bench() -> int:
 
 
 def _add_report(commands: Any) -> None:
-    parser = _command(commands, "report", _report, "write leaderboard and tables from stored results alone")
-    parser.add_argument("--reports", type=Path, default=Path("reports"), help="folder with results/*.json")
-    parser.add_argument("--readme", type=Path, help="also put the top of the leaderboard between the markers of this file")
+    from grannfield import report_command
 
-
-def _report(options: argparse.Namespace) -> None:
-    from grannfield.report.tables import write_reports
-
-    for path in write_reports(options.reports, options.readme):
-        print(path)
+    _add_documented(commands, "report", report_command)
 
 
 def _add_models(commands: Any) -> None:
@@ -391,6 +423,21 @@ def _add_calibrate(commands: Any) -> None:
     from grannfield.calibrate import command
 
     _add_documented(commands, "calibrate", command)
+
+
+def _add_figures(commands: Any) -> None:
+    from grannfield.figures import command
+
+    _add_documented(commands, "figures", command)
+
+
+def _add_evidence(commands: Any) -> None:
+    from grannfield.evidence import explain_command, keep_command, rescore_command, verify_command
+
+    _add_documented(commands, "explain", explain_command)
+    _add_documented(commands, "verify", verify_command)
+    _add_documented(commands, "rescore", rescore_command)
+    _add_documented(commands, "keep", keep_command)
 
 
 def _add_materials(commands: Any) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from grannfield import provenance
 from grannfield.analysis.conservation import Asymmetry, EnergyDrift, asymmetry, energy_drift, total_energy
+from grannfield.data.checksum import sha256_of_file
 from grannfield.data.dataset import FrameSet
 from grannfield.files import locked, write_atomically
 from grannfield.harness import PREDICTION_CODE, ReferenceData, judged, predict
@@ -41,6 +42,8 @@ class Curl:
     step: float
     """Å."""
     made_on: dict[str, Any]
+    pointer: dict[str, Any]
+    """Where they are kept."""
 
     @property
     def asymmetry(self) -> Asymmetry:
@@ -64,8 +67,8 @@ def nve_runs(subject: Subject, data: ReferenceData, preset: Preset, seed: int, s
     """The NVE runs from the store, or made now, each with its first failure."""
     data.require_motion()
     motion = constant_energy(subject, data.material, data.reference, preset, seed)
-    runs = motion.simulated(store, device)
-    return [judged(run, motion.protocol.temperature, data, motion.made_on(store)) for run in runs]
+    runs = zip(motion.simulated(store, device), motion.pointers(store), strict=True)
+    return [judged(run, motion.protocol.temperature, data, motion.made_on(store), pointer) for run, pointer in runs]
 
 
 def curl(subject: Subject, chosen: FrameSet, preset: Preset, seed: int, store: Path, device: str) -> Curl:
@@ -84,10 +87,15 @@ def curl(subject: Subject, chosen: FrameSet, preset: Preset, seed: int, store: P
             buffer = io.BytesIO()
             np.savez(buffer, products=products, made_on=made_on)
             write_atomically(path, buffer.getvalue())
+    return curl_in(path, step, {"kind": "curl", "path": path.relative_to(store).as_posix(), "sha256": sha256_of_file(path)})
+
+
+def curl_in(path: Path, step: float, pointer: dict[str, Any]) -> Curl:
+    """The products of a file, made with displacements of `step` Å and of half of it."""
     with np.load(path, allow_pickle=False) as file:
         wide, fine, made_on = file["products"][0], file["products"][1], json.loads(str(file["made_on"]))
     both = (4 * fine - wide) / 3
-    return Curl(both[0], both[1], (fine[0], fine[1]), step, made_on)
+    return Curl(both[0], both[1], (fine[0], fine[1]), step, made_on, pointer)
 
 
 def jacobian_products(subject: Subject, frames: FrameSet, directions: int, step: float, seed: int, device: str) -> np.ndarray:

@@ -7,12 +7,13 @@ analysing again never makes them again; the machine that made them is not in it 
 from __future__ import annotations
 
 import io
-import json
+import time
+import zipfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -24,15 +25,17 @@ from grannfield.analysis.paths import IonDensity, ion_density, mobile_fractional
 from grannfield.analysis.rdf import RadialDistribution, radial_distribution
 from grannfield.analysis.sites import Sites, find_sites
 from grannfield.analysis.thresholds import Thresholds, reference_thresholds
+from grannfield.data.checksum import sha256_of_file
 from grannfield.data.dataset import FrameSet, frames, gather, spread_indices
 from grannfield.data.material import Material
+from grannfield.data.predicted import read_predictions, write_predictions
 from grannfield.data.reference import Reference
 from grannfield.data.symmetry import space_group_operations
-from grannfield.files import write_atomically
+from grannfield.files import locked, write_atomically
 from grannfield.forcefield import ForceField
 from grannfield.given import GivenRuns
 from grannfield.graphset import GraphSet
-from grannfield.md.simulate import EngineFailure, MDRun
+from grannfield.md.simulate import SECONDS_PER_FILE, EngineFailure, MDRun
 from grannfield.memory import keep_freed_memory
 from grannfield.motion import RDF_INTERVAL, Subject, hash_of, motions
 from grannfield.precision import labelled
@@ -64,6 +67,8 @@ class Predictions:
     """Hardware, versions and date of the evaluation."""
     temperatures: tuple[float, ...] = ()
     """K, of the runs that the frames come from; empty for unordered frames, which have none and hang together in no way."""
+    pointer: dict[str, Any] = field(default_factory=dict)
+    """Where they are kept: file below the store, SHA-256, and that of the frames."""
 
     @property
     def origin(self) -> np.ndarray | None:
@@ -186,6 +191,20 @@ class ReferenceData:
         return self.once(("jumps", temperature), lambda: self.jumps(self.production(temperature).every(RDF_INTERVAL)))
 
 
+class Kept(Protocol):
+    """What was made in an earlier session, in place of a store that makes what it lacks (see `grannfield.evidence`)."""
+
+    def predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions: ...
+
+    def runs(self, subject: Subject, data: ReferenceData) -> list[ScoredRun]: ...
+
+    def constant_energy(self, subject: Subject, data: ReferenceData) -> list[ScoredRun]: ...
+
+    def curl_file(self, subject: Subject, data: ReferenceData) -> tuple[Path, dict[str, Any]]: ...
+
+    def speed(self, subject: Subject, metric: str) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class Bench:
     """Settings of one session and the store of expensive results."""
@@ -195,6 +214,8 @@ class Bench:
     device: str
     store: Path
     once: Once = field(default_factory=Once)
+    kept: Kept | None = None
+    """Evidence of an earlier session, from which numbers are made again; nothing else is read, and nothing is made."""
 
     def predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
         """Energies and forces on the test frames of one split column."""
@@ -203,25 +224,31 @@ class Bench:
             lambda: self._predictions(subject, data, column),
         )
 
-    def _predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
+    def prediction_file(
+        self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]
+    ) -> tuple[Path, FrameSet, str]:
+        """Where predictions on the test frames of a split column are kept, these frames, and what they are."""
         chosen, described = unseen_frames(subject, data, column, self.preset.test_frames, self.seed)
         subject.field.require_elements(chosen.z)
-        device = subject.computes_on(self.device)
-        precision = labelled(subject.field.precision, device)  # TF32 rounded by hand is not a GPU's
+        precision = labelled(subject.field.precision, subject.computes_on(self.device))  # TF32 rounded by hand is not a GPU's
         key = hash_of(subject.identity, chosen.sha256, precision, provenance.code_hash(*PREDICTION_CODE))
-        path = self.store / "predictions" / f"{key}.npz"
-        if path.exists():
-            with np.load(path, allow_pickle=False) as file:
-                energy, forces, made_on = file["energy"], file["forces"], json.loads(str(file["made_on"]))
-        else:
-            energy, forces = predict(subject.field, chosen, subject.engine_device(self.device))
-            made_on = provenance.stamp(device, subject.field.precision)
-            buffer = io.BytesIO()
-            np.savez(buffer, energy=energy, forces=forces, made_on=np.array(json.dumps(made_on)))
-            write_atomically(path, buffer.getvalue())
-        ordered = all(run.kind == "time" for run in data.reference.runs)
-        temperatures = tuple(run.temperature for run in data.reference.runs) if ordered else ()
-        return Predictions(chosen, energy, forces, described, made_on, temperatures)
+        return self.store / "predictions" / f"{key}.npz", chosen, described
+
+    def _predictions(self, subject: Subject, data: ReferenceData, column: Literal["windows", "random"]) -> Predictions:
+        if self.kept is not None:
+            return self.kept.predictions(subject, data, column)
+        path, chosen, described = self.prediction_file(subject, data, column)
+        with locked(path.with_suffix(""), wait=True):  # a second session waits for the first one's work
+            if not path.exists():
+                partial = path.with_suffix("") / "partial.npz"
+                made_on = provenance.stamp(subject.computes_on(self.device), subject.field.precision)
+                device = subject.engine_device(self.device)
+                energy, forces = predict(subject.field, chosen, device, kept=partial, by=made_on["hardware"])
+                write_predictions(path, energy, forces, made_on)
+                partial.unlink(missing_ok=True)
+        pointer = {"kind": "predictions", "column": column, "path": path.relative_to(self.store).as_posix()}
+        pointer |= {"sha256": sha256_of_file(path), "frames_sha256": chosen.sha256}
+        return predictions_in(path, data, chosen, described, pointer)
 
     def runs(self, subject: Subject, data: ReferenceData) -> list[ScoredRun]:
         """All MD runs of the preset for a model and a material, with their failures."""
@@ -229,12 +256,15 @@ class Bench:
 
     def _runs(self, subject: Subject, data: ReferenceData) -> list[ScoredRun]:
         data.require_motion()  # without it nothing could be said of a run
+        if self.kept is not None:
+            return self.kept.runs(subject, data)
         if subject.given is not None:
             return self._given(subject.given, data)
         scored = []
         for motion in motions(subject, data.material, data.reference, self.preset, self.seed):
-            for run in motion.simulated(self.store, self.device):
-                scored.append(judged(run, motion.protocol.temperature, data, motion.made_on(self.store)))
+            found = motion.simulated(self.store, self.device)
+            for run, pointer in zip(found, motion.pointers(self.store), strict=True):
+                scored.append(judged(run, motion.protocol.temperature, data, motion.made_on(self.store), pointer))
         return scored
 
     def _given(self, given: GivenRuns, data: ReferenceData) -> list[ScoredRun]:
@@ -243,7 +273,19 @@ class Bench:
         if not found:
             raise NotAvailable("no runs", f"{given.path} has none of {data.material.short}")
         runs = [(one, one.run(data.reference.drop, data.material.timestep)) for one in found]
-        return [judged(run, one.stated.temperature, data, [one.made_on]) for one, run in runs]
+        scored = []
+        for one, run in runs:
+            pointer = {"kind": "given", "temperature_K": one.stated.temperature, "files": one.sha256}
+            scored.append(judged(run, one.stated.temperature, data, [one.made_on], pointer))
+        return scored
+
+
+def predictions_in(path: Path, data: ReferenceData, chosen: FrameSet, described: str, pointer: dict[str, Any]) -> Predictions:
+    """The predictions of a file on the frames they were made for; also of fresh ones, numbers are made from what is read back."""
+    energy, forces, made_on = read_predictions(path)
+    ordered = all(run.kind == "time" for run in data.reference.runs)
+    temperatures = tuple(run.temperature for run in data.reference.runs) if ordered else ()
+    return Predictions(chosen, energy, forces, described, made_on, temperatures, pointer)
 
 
 def unseen_frames(
@@ -272,26 +314,68 @@ def unseen_frames(
     return everything, f"{whole}; {other}"
 
 
-def predict(field: ForceField, chosen: FrameSet, device: str, batch: int = 8) -> tuple[np.ndarray, np.ndarray]:
-    """Energies [M] eV and forces [M,N,3] eV/Å of frames; FloatingPointError naming the first frame with NaN or infinity."""
+def predict(
+    field: ForceField, chosen: FrameSet, device: str, batch: int = 8, *, kept: Path | None = None, by: str = ""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Energies [M] eV and forces [M,N,3] eV/Å of frames; FloatingPointError naming the first frame with NaN or infinity.
+
+    With a file `kept`, work that is cut off goes on from there, on the same hardware `by`.
+    """
     keep_freed_memory()
     field = field.to(device).eval()
     graphs = GraphSet.build(chosen.z, chosen.pos, chosen.cell, field.cutoff)
-    energy, forces = [], []
+    energy, forces = _cut_off(kept, by)
+    done, written = sum(map(len, energy)), time.monotonic()
     with progress(len(graphs), "forces", "frames") as bar:
-        for start in range(0, len(graphs), batch):
-            prediction = field.predict(graphs.batch(slice(start, start + batch)).to(device))
-            energy.append(prediction.energy.double().cpu().numpy())
-            forces.append(prediction.forces.double().cpu().numpy().reshape(-1, len(chosen.z), 3))
-            for f in range(len(energy[-1])):
-                if not (np.isfinite(energy[-1][f]) and np.isfinite(forces[-1][f]).all()):
-                    run, frame = chosen.origin[start + f]
-                    raise FloatingPointError(f"{field.name} gives NaN or infinity on reference frame {frame} of run {run}")
-            bar.update(len(energy[-1]))
+        bar.update(done)
+        try:
+            for start in range(done, len(graphs), batch):
+                prediction = field.predict(graphs.batch(slice(start, start + batch)).to(device))
+                one = prediction.energy.double().cpu().numpy()
+                each = prediction.forces.double().cpu().numpy().reshape(-1, len(chosen.z), 3)
+                for f in range(len(one)):
+                    if not (np.isfinite(one[f]) and np.isfinite(each[f]).all()):
+                        run, frame = chosen.origin[start + f]
+                        raise FloatingPointError(f"{field.name} gives NaN or infinity on reference frame {frame} of run {run}")
+                energy.append(one)
+                forces.append(each)
+                bar.update(len(one))
+                if time.monotonic() > written + SECONDS_PER_FILE:
+                    _keep_cut_off(kept, by, energy, forces)
+                    written = time.monotonic()
+        except KeyboardInterrupt:
+            _keep_cut_off(kept, by, energy, forces)
+            raise
     return np.concatenate(energy), np.concatenate(forces)
 
 
-def judged(run: MDRun, temperature: float, data: ReferenceData, made_on: Sequence[dict[str, Any]] = ()) -> ScoredRun:
+def _cut_off(kept: Path | None, by: str) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """What an earlier call has left of its work, in whole batches; nothing where another machine made it."""
+    if kept is None or not kept.exists():
+        return [], []
+    try:
+        with np.load(kept, allow_pickle=False) as file:
+            return ([file["energy"]], [file["forces"]]) if str(file["by"]) == by else ([], [])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return [], []
+
+
+def _keep_cut_off(kept: Path | None, by: str, energy: list[np.ndarray], forces: list[np.ndarray]) -> None:
+    done = min(len(energy), len(forces))  # an interrupt may fall between the two
+    if kept is None or not done:
+        return
+    buffer = io.BytesIO()
+    np.savez(buffer, energy=np.concatenate(energy[:done]), forces=np.concatenate(forces[:done]), by=np.array(by))
+    write_atomically(kept, buffer.getvalue())
+
+
+def judged(
+    run: MDRun,
+    temperature: float,
+    data: ReferenceData,
+    made_on: Sequence[dict[str, Any]] = (),
+    pointer: dict[str, Any] | None = None,
+) -> ScoredRun:
     """A run with its first failure: the engine's own, or the earliest its frames show."""
     failure: Failure | EngineFailure | None = run.failure
     if run.trajectory is not None and run.trajectory.n_frames > 1:
@@ -299,4 +383,5 @@ def judged(run: MDRun, temperature: float, data: ReferenceData, made_on: Sequenc
         seen = first_failure(run.trajectory, limits, temperature, number(data.material.mobile_ion))
         if seen is not None and (failure is None or seen.time <= failure.time):
             failure = seen
-    return ScoredRun(run, temperature, failure, tuple(made_on))
+    found = ScoredRun(run, temperature, failure, tuple(made_on))
+    return replace(found, pointer=(pointer or {}) | {"ended": found.ending})

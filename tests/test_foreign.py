@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +17,7 @@ from grannfield.graph import collate
 from grannfield.md.simulate import Protocol, simulate
 from grannfield.neighbors import neighbor_graph
 from grannfield.plugin import find_calculator, identity, open_model, with_kin
+from grannfield.report.results import read_results
 
 LJ = "ase.calculators.lj:LennardJones(sigma=2.2, epsilon=0.05, rc=4.0, smooth=True)"
 MODULE = '''
@@ -227,7 +227,7 @@ def test_sevennet_on_dft_frames_as_ase_alone(tmp_path: Path, monkeypatch: pytest
     options = ["--reports", str(tmp_path), "--reference", "dft", "--material", "LGPS", "--calculator", spec]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=600, check=False, cwd=repository)
     assert done.returncode == 0, done.stdout
-    (cell,) = json.loads((tmp_path / "results" / "SevenNet-0.json").read_text())["scores"]
+    (cell,) = (score.to_dict() for score in read_results(tmp_path / "results" / "SevenNet-0.json").scores.values())
 
     z = np.array([3, 32, 15, 16])[np.loadtxt(source / "type.raw", dtype=int)]
     pos, cells, forces = (np.load(source / "set.000" / f"{name}.npy") for name in ("coord", "box", "force"))

@@ -72,7 +72,8 @@ def test_the_board_marks_kin_and_ranks_the_reference_itself_last(tmp_path: Path)
     assert [one.label for one in ranked(rows)] == ["l3i5", "poor", "itself"]
     write_reports(tmp_path)
     board = (tmp_path / "leaderboard.md").read_text()
-    table = [line for line in board.split("## ")[1].splitlines() if line.startswith("| ")]
+    lines = board.split("## What was scored, against what")[1].split("## ")[0].splitlines()
+    table = [line for line in lines if line.startswith("| ")]
     assert "kinship" in table[0] and "preset" in table[0] and "brief" in table[1]
     assert [("kin: same training set (MPtrj), same authors" in line, "is the reference" in line) for line in table[1:]] == [
         *[(True, False)] * 2,

@@ -12,12 +12,15 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "grannfield"
 
 LAYERS: list[set[str]] = [
-    {"grannfield", "units", "files", "progress", "memory", "recording", "loops"},
-    {"graph", "graphset", "neighbors", "all_pairs", "candidates", "trajectory", "score", "nn", "precision", "provenance"},
-    {"forcefield", "analysis", "report"},
-    {"models", "data", "md", "calculator", "call", "foreign", "plugin", "pyg", "recipe", "compiled", "controls"},
+    {"grannfield", "units", "files", "progress", "interrupt", "memory", "recording", "loops"},
+    {"graph", "graphset", "neighbors", "all_pairs", "candidates", "trajectory", "score", "nn", "precision", "provenance"}
+    | {"energy"},
+    {"forcefield", "checkpoint", "analysis", "report"},
+    {"models", "data", "md", "lammps", "calculator", "call", "foreign", "plugin", "pyg", "recipe", "compiled", "controls", "torchsim"},
     {"train", "train_folder", "learning", "testing", "speed", "speed_training", "presets", "runs"}
-    | {"motion", "given", "reference", "reproduce", "harness", "session", "contract", "calibrate", "conserved"},
+    | {"motion", "given", "reference", "reproduce", "harness", "session", "contract", "calibrate", "conserved", "report_command"}
+    | {"gate", "forecast", "workers", "convert", "checkpoint_command"}
+    | {"curves", "figures", "evidence", "html"},
     {"cli"},
 ]
 """Lowest first; a module may import its own layer and those below."""
@@ -48,7 +51,7 @@ LEAN = (
     "units",
 )
 """Training and MD run where only torch, NumPy, h5py and safetensors are installed."""
-HEAVY = {"ase", "pymatgen", "spglib", "pandas", "vesin", "matscipy", "torch_geometric", "tqdm", "tabulate", "numba"}
+HEAVY = {"ase", "pymatgen", "spglib", "pandas", "vesin", "matscipy", "torch_geometric", "tqdm", "rich", "tabulate", "numba"}
 
 
 def layer(module: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import math
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from grannfield.forcefield import ForceField, Prediction, create, load, save, to
 from grannfield.graph import AtomGraph
 from grannfield.neighbors import neighbor_graph
 from grannfield.precision import geometric_product, labelled, matrix_products, rounded
+from grannfield.report.results import read_results
 from grannfield.testing import LennardJones
 
 MATMUL = torch.backends.cuda.matmul
@@ -326,9 +326,9 @@ def test_the_suite_keeps_results_of_a_precision_apart(tmp_path: Path) -> None:
     done = suite(tmp_path, "tf32")
     assert done.returncode == 0, done.stdout
     (path,) = (tmp_path / "results").glob("*.json")
-    content = json.loads(path.read_text())
-    assert content["label"] == "Toy tf32 (emulated)" and content["model"]["precision"] == "tf32 (emulated)"
-    assert content["scores"] and all(score["provenance"]["precision"] == "tf32 (emulated)" for score in content["scores"])
+    found = read_results(path)
+    assert found.label == "Toy tf32 (emulated)" and found.model["precision"] == "tf32 (emulated)"
+    assert found.scores and all(score.provenance["precision"] == "tf32 (emulated)" for score in found.scores.values())
     wrong = suite(tmp_path, "half")
     assert wrong.returncode != 0 and "no precision is called 'half'" in wrong.stdout + wrong.stderr
 

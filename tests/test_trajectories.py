@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,6 +19,7 @@ from grannfield.harness import Bench, ReferenceData, Subject
 from grannfield.plugin import Named
 from grannfield.presets import PRESETS
 from grannfield.report.columns import COLUMNS
+from grannfield.report.results import read_results
 from grannfield.runs import ScoredRun
 from grannfield.trajectory import Trajectory
 from grannfield.units import masses
@@ -143,8 +143,8 @@ def test_one_motion_in_three_formats_has_the_same_numbers(folders: list[Path], t
     given = [word for folder in folders for word in ("--trajectories", str(folder))]
     done = bench(tmp_path, *given)
     assert done.returncode == 0, done.stdout
-    results = [json.loads((tmp_path / "results" / f"as-{name}.json").read_text()) for name in ("dump", "xyz", "traj")]
-    rows = [{(s["metric"], s["material"]): s for s in one["scores"]} for one in results]
+    results = [read_results(tmp_path / "results" / f"as-{name}.json") for name in ("dump", "xyz", "traj")]
+    rows = [{key: score.to_dict() for key, score in one.scores.items()} for one in results]
     assert {material for _, material in rows[0]} == {"Li3PS4"}
     for metric in ("rdf_mae", "failed_share", "diffusivity", "density_overlap", "framework_drift"):
         values = [row[metric, "Li3PS4"]["value"] for row in rows]
@@ -159,9 +159,9 @@ def test_one_motion_in_three_formats_has_the_same_numbers(folders: list[Path], t
         assert all(row[metric, "Li3PS4"]["reason"] == "no force field" for row in rows)
     made_on = rdf["provenance"]["runs_made_on"]
     assert [one["made"] for one in made_on] == ["elsewhere"] * 2 and list(made_on[0]["files"]) == ["1000K.lammpstrj"]
-    assert results[0]["protocol"]["described"] == "MD made elsewhere (Li3PS4: 10 ps at 1000 K, 10 ps at 1200 K)"
+    assert results[0].protocol["described"] == "MD made elsewhere (Li3PS4: 10 ps at 1000 K, 10 ps at 1200 K)"
     assert rows[1]["rdf_mae", "Li3PS4"]["provenance"]["kinship"] == "kin: same training set (MPtrj, declared)"
-    assert results[1]["model"]["conservative"] is True and "conservative" not in results[0]["model"]
+    assert results[1].model["conservative"] is True and "conservative" not in results[0].model
     board = (tmp_path / "leaderboard.md").read_text()
     assert "MD made elsewhere, by what is not stated; no force field was given; 1000K.lammpstrj `" in board
     needing = [c for c in COLUMNS.values() if c.group in ("Forces and energies", "Energy conservation", "Speed")]

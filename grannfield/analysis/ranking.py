@@ -16,6 +16,8 @@ from scipy import stats
 from grannfield.analysis.uncertainty import LEVEL, UNBOUNDED
 
 N_RESAMPLES = 1000
+ROUNDING = 1e-9
+"""Of a number, what arithmetic may change."""
 INTERVAL_DOF = 10
 """Degrees of freedom granted to a variance that is known from an interval alone."""
 
@@ -45,7 +47,9 @@ class Cells:
         """The same in units of the spread between models and of what is known of their error, rms over materials."""
         means = self.by_material()
         error = np.where(np.isfinite(self.variance), self.variance, 0.0)
-        spread = float(np.sqrt(((means - means.mean(1, keepdims=True)) ** 2 + error).mean())) or 1.0
+        spread = float(np.sqrt(((means - means.mean(1, keepdims=True)) ** 2 + error).mean()))
+        if spread <= ROUNDING * float(np.abs(means).max(initial=0.0)):  # equal models differ by rounding, which is no unit
+            spread = 1.0
         return Cells([[one / spread for one in material] for material in self.values], self.variance / spread**2)
 
 

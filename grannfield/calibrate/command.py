@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from grannfield.calibrate.study import Study
     from grannfield.calibrate.synthetic import Condition
 
-HELP = "measure how often the 95% intervals of D, Ea and -log10 sigma contain the truth, ours and other packages'"
+HELP = "measure how often the 95%% intervals of D, Ea and -log10 sigma contain the truth, ours and other packages'"
 DESCRIPTION = """Make trajectories whose diffusivity is known exactly (free, caged, correlated, slow, short, drifting, ...; sets
 of temperatures), let every estimator judge them, and count how often its own 95% interval contains the truth and how wide it is.
 Every result is kept as it comes, by seed, condition and code: a call that was stopped goes on where it was, and tables are

@@ -94,7 +94,7 @@ def _preamble(header: Header) -> str:
         "Synthetic trajectories of exactly known diffusivity (20 mobile ions and 30 framework atoms unless a condition says "
         f"otherwise), each estimator's own 95% interval. Package code {header.code}.\n\n"
         "![share of intervals that contain the truth](coverage.svg)\n\n"
-        "Beside it: [widths](width.svg); the command also draws the claimed against the true spread, `spread.svg`."
+        "The command also draws the widths, `width.svg`, and the claimed against the true spread, `spread.svg`."
     )
 
 

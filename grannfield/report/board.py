@@ -1,37 +1,43 @@
-"""The leaderboard: one row for each model and material, each cell a number with its interval and its verdict."""
+"""Cells of the board in full: a number with its interval and verdict, the reference's own beside it, or the reason for none."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from grannfield.analysis.equivalence import Comparison
 from grannfield.analysis.uncertainty import Estimate
-from grannfield.report.columns import COLUMNS, grouped
-from grannfield.report.formats import LINE, markdown
+from grannfield.report.columns import COLUMNS
 from grannfield.report.kinship import SELF
 from grannfield.report.origins import kinship_of, reference_of
 from grannfield.report.results import Results
+from grannfield.report.scale import scale_of
 from grannfield.report.verdicts import EXACT, NO_INTERVAL, own_number, verdict_of
 from grannfield.score import Score, significant
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 TOP = ("force_r2", "rdf_mae", "failed_share", "ns_per_day", "neg_log_sigma", "density_overlap")
 """Columns of the short leaderboard."""
-WHO = ("model", "material")
 
 
 def ranked(results: list[Results]) -> list[Results]:
     """Best first: by mean force R² on the windows split over all materials; without a number last.
 
-    What made a reference it is scored against has no rank, and stands below all that have one.
+    What made a reference it is scored against has no rank, and stands below all that have one. A model with results of several
+    scales stands in one place.
     """
+    values: dict[str, list[float]] = {}
+    for one in results:
+        found = [s.value for (metric, _), s in sorted(one.scores.items()) if metric == "force_r2" and math.isfinite(s.value)]
+        values.setdefault(one.label, []).extend(found)
 
-    def key(one: Results) -> tuple[bool, float, str]:
-        values = [s.value for (metric, _), s in one.scores.items() if metric == "force_r2" and math.isfinite(s.value)]
+    def key(one: Results) -> tuple[bool, float, str, str]:
         itself = any(kinship_of(one, material) == SELF for material in one.materials)
-        return (itself, -sum(values) / len(values) if values else math.inf, one.label)
+        own = values[one.label]
+        return (itself, -sum(own) / len(own) if own else math.inf, one.label, scale_of(one))
 
     return sorted(results, key=key)
 
@@ -41,11 +47,13 @@ def leaderboard(
     metrics: Iterable[str] = tuple(COLUMNS),
     tiers: Mapping[str, str] | None = None,
     line: str = "; ",
-) -> pd.DataFrame:
+) -> DataFrame:
     """The reference's own numbers, then one row for each model and material; a cell is a number, or the reason for none.
 
     tiers: what stands beside a model's name, by label; line: between the lines of a cell.
     """
+    from pandas import DataFrame
+
     metrics = tuple(metrics)
     rows = reference_rows(results, metrics, line)
     for one in results:
@@ -55,24 +63,9 @@ def leaderboard(
             row |= {"preset": str(one.protocol.get("preset", "")), "reference": reference_of(one, material)}
             row["kinship"] = kinship_of(one, material)
             for metric in metrics:
-                row[COLUMNS[metric].heading] = _cell(one, metric, material, line)
+                row[COLUMNS[metric].heading] = cell_of(one, metric, material, line)
             rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def sections(results: Sequence[Results], tiers: Mapping[str, str] | None = None) -> str:
-    """The whole board as Markdown: a table under each heading, since one of all columns is too wide to be read."""
-    who = leaderboard(results, (), tiers)
-    parts = [f"## What was scored, against what\n\n{markdown(who)}"]
-    for heading, metrics in grouped().items():
-        frame = leaderboard(results, metrics, tiers, LINE)
-        titles = [COLUMNS[metric].heading for metric in metrics]
-        if frame[titles].isin(["", "not run"]).all(axis=None):
-            parts.append(f"## {heading}\n\nNot run by any of these models: {', '.join(COLUMNS[m].title for m in metrics)}.\n")
-            continue
-        elsewhere = frame[titles].map(lambda text: not text or text.startswith("n/a: measured on")).all(axis=1)
-        parts.append(f"## {heading}\n\n{markdown(frame.loc[~elsewhere, [*WHO, *titles]])}")
-    return "\n".join(parts)
+    return DataFrame(rows)
 
 
 def reference_rows(results: Sequence[Results], metrics: Iterable[str], line: str = "; ") -> list[dict[str, str]]:
@@ -89,18 +82,27 @@ def reference_rows(results: Sequence[Results], metrics: Iterable[str], line: str
 
 def _reference_cell(results: Sequence[Results], label: str, metric: str, material: str, line: str) -> str:
     """The reference's own number; where presets asked for different ones (another temperature), each with its preset."""
-    found: dict[str, list[str]] = {}
+    found = [(text, presets) for (text, _), (_, presets) in own_numbers(results, label, metric, material).items()]
+    if len(found) == 1:
+        return found[0][0]
+    return line.join(f"{text} ({', '.join(presets)})" for text, presets in found)
+
+
+def own_numbers(
+    results: Sequence[Results], label: str, metric: str, material: str
+) -> dict[tuple[str, str], tuple[Estimate, list[str]]]:
+    """The different numbers that a reference has of itself, with the presets they belong to, by text and temperature."""
+    found: dict[tuple[str, str], tuple[Estimate, list[str]]] = {}
     for one in results:
         own = own_number(one, metric, material) if label == reference_of(one, material) else None
         if own is not None:
             score = one.scores.get((metric, material))
             stored = one.reference.get((metric, material), score)
-            at = _temperature(stored) or _temperature(score)
-            text = _text(own) + (at if not own.reason else "")
-            found.setdefault(text, []).append(str(one.protocol.get("preset", "")))
-    if len(found) == 1:
-        return next(iter(found))
-    return line.join(f"{text} ({', '.join(sorted(set(presets)))})" for text, presets in found.items())
+            at = "" if own.reason else _temperature(stored) or _temperature(score)
+            presets = found.setdefault((_text(own) + at, at), (own, []))[1]
+            presets += [scale_of(one)] * (scale_of(one) not in presets)
+            presets.sort()
+    return dict(sorted(found.items(), key=lambda item: item[1][1]))
 
 
 def _text(own: Estimate) -> str:
@@ -125,7 +127,8 @@ def row_name(one: Results) -> str:
     return f"{one.label} (reduced)" if one.model.get("reduced") else one.label
 
 
-def _cell(one: Results, metric: str, material: str, line: str) -> str:
+def cell_of(one: Results, metric: str, material: str, line: str = "; ") -> str:
+    """A cell in full: the score, or why there is none."""
     score, column = one.scores.get((metric, material)), COLUMNS[metric]
     if score is not None:
         return cell(one, score, line)
@@ -161,25 +164,28 @@ def _temperature(score: Score | None) -> str:
     return f" at {found:g} K" if isinstance(found, int | float) else ""
 
 
-def legend(metrics: Iterable[str] = tuple(COLUMNS)) -> str:
-    """What each column means, and how verdicts and tiers come about."""
-    head = "Brackets are 95% intervals (speed: quartiles), n is the sample size. `n/a` says why the physics gave no number."
+def reading(metrics: Iterable[str] = tuple(COLUMNS)) -> list[tuple[str, str]]:
+    """What each column means, and how verdicts and tiers come about, as (term, text)."""
     verdict = (
-        "Verdicts are tests on the 95% interval of the difference from the reference's own number, or from the floor, what "
-        "halves of the reference score against each other: *indistinguishable* inside the margin, *different* when zero is "
-        "outside and the difference beyond the margin, else *undecided*. Against a floor only being worse counts. Margins: "
+        "tests on the 95% interval of the difference from the reference's own number, or from the floor, what halves of the "
+        "reference score against each other: indistinguishable inside the margin, different when zero is outside and the "
+        "difference beyond the margin, else undecided. Against a floor only being worse counts. Margins: "
         f"{margins()}."
     )
-    tier = "Tiers and P(rank 1) are in tiers.md, columns that say the same in redundancy.md."
-    return (
-        "\n".join(["", head, "", verdict, tier, "", *(f"- **{COLUMNS[m].title}**: {COLUMNS[m].about}" for m in metrics)]) + "\n"
-    )
+    tiers = "Tiers and P(rank 1) are in tiers.md, columns that say the same in redundancy.md."
+    return [("n/a", "why the physics gave no number"), ("verdicts", verdict), ("tiers", tiers),
+            *((COLUMNS[m].title, COLUMNS[m].about) for m in metrics)]  # fmt: skip
 
 
 def margins() -> str:
     """The margins of all columns, in words."""
     known = [column for column in COLUMNS.values() if column.margin is not None]
     return "; ".join(f"{'log10 ' * c.log10}{c.title} ±{c.margin:g}{'' if c.log10 or not c.unit else f' {c.unit}'}" for c in known)
+
+
+def legend(metrics: Iterable[str] = tuple(COLUMNS)) -> str:
+    """How to read the board, as Markdown: a line for each thing."""
+    return "\n".join(f"- **{term}**: {text}" for term, text in reading(metrics)) + "\n"
 
 
 def short(score: Score) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from grannfield.files import write_atomically
 from grannfield.report.contract import all_contracts, finding, measured_symmetry, short
 from grannfield.report.paper import TITLES
 
-COLUMNS = {
+MOVES = {
     "rotation": "rotation (float32)",
     "translation": "translation",
     "re-wrapping": "re-wrapping",
     "permutation": "permutation",
+}
+ENERGIES = {
     "forces against the energy": "gradient",
     "net force": "net force",
     "extensivity": "extensivity",
@@ -23,7 +26,8 @@ COLUMNS = {
     "repeatability": "repeat",
     "NVE drift": "NVE",
 }
-"""Checks of the table over all models, with their headings."""
+COLUMNS = MOVES | ENERGIES
+"""Checks of the two tables over all models, with their headings."""
 BEHAVIOURS = ("published", "default")
 ABOUT = """Every model is measured twice: in its published arithmetic and in the default behaviour of this package. Written by
 `grannfield check all` (or `grannfield report`) from the files in `contract/` alone.
@@ -42,7 +46,9 @@ def write_deviations(reports: Path) -> Path | None:
         return None
     path = reports / "deviations.md"
     sections = [_section(name, both) for name, both in measured.items()]
-    parts = ["# Published arithmetic and default behaviour", ABOUT, _origin(measured), "## All models", _overview(measured)]
+    parts = ["# Published arithmetic and default behaviour", ABOUT, _origin(measured)]
+    parts += ["## All models", f"Models: {_links(measured)}.", "Moves that should change nothing, and the symmetry they show:"]
+    parts += [_overview(measured, MOVES, True), "Forces, energies and motion:", _overview(measured, ENERGIES, False)]
     write_atomically(path, "\n\n".join([*parts, *sections]) + "\n")
     return path
 
@@ -61,15 +67,21 @@ def _origin(measured: dict[str, dict[str, dict[str, Any]]]) -> str:
     return "\n".join([*lines, f"- measured: {dates[0]}" + (f" to {dates[-1]}" if dates[-1] != dates[0] else "")])
 
 
-def _overview(measured: dict[str, dict[str, dict[str, Any]]]) -> str:
+def _links(measured: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """The models' names, each leading to its section below."""
+    titles = [TITLES.get(name, name) for name in measured]
+    return ", ".join(f"[{title}](#{re.sub(r'[^a-z0-9_-]', '', title.lower().replace(' ', '-'))})" for title in titles)
+
+
+def _overview(measured: dict[str, dict[str, dict[str, Any]]], checks: dict[str, str], symmetry: bool) -> str:
     rows = []
     for name, both in measured.items():
         for behaviour in BEHAVIOURS:
             if behaviour in both:
                 one = both[behaviour]
                 row = {"model": TITLES.get(name, name), "behaviour": behaviour, "parameters": f"{one.get('n_parameters', 0):,}"}
-                row |= {heading: cell(finding(one, check)) for check, heading in COLUMNS.items()}
-                rows.append(row | {"symmetry measured": measured_symmetry(one)})
+                row |= {heading: cell(finding(one, check)) for check, heading in checks.items()}
+                rows.append(row | ({"symmetry measured": measured_symmetry(one)} if symmetry else {}))
     return _table(rows)
 
 

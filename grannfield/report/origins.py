@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from grannfield.report.kinship import UNKNOWN, by_name, kinship
@@ -14,28 +15,46 @@ KIN = (
     "show here; `trained on it` or `on its maker's labels` imitates that potential; `is the reference` is that potential itself "
     "and has no rank."
 )
+SURROGATE = "a surrogate is a published machine-learned potential, not AIMD: errors against it are errors against it"
 
 
-def header(results: list[Results]) -> str:
-    """What the numbers rest on: weights, reference, protocol and hardware of each model."""
-    lines = []
+def behind(results: Sequence[Results]) -> list[tuple[str, str]]:
+    """What the numbers rest on, as (term, text): weights, protocol and hardware of each model, and the reference."""
+    entries = []
     for one in results:
-        story, protocol = one.model.get("provenance") or {}, one.protocol
+        protocol = one.protocol
         shipped = ", shipped with the package" if one.model.get("shipped") else ""
         size = f"; reduced: {one.model['n_parameters']:,} parameters" if one.model.get("reduced") else ""
         what = {"trajectories": "runs", CONTROL: "control"}.get(one.model.get("kind", ""), "weights")
-        weights = f"{what} `{one.model.get('identity', '')[:10]}`{shipped}{size}"
-        told = one.model.get("about") or made_elsewhere(one.model) or through_ase(one.model) or training(story)
-        lines.append(f"- **{one.label}** ({weights}): {told}")
+        weights = f"{what} `{str(one.model.get('identity') or '')[:10]}`{shipped}{size}"
         scored = f"preset `{protocol.get('preset')}`: {protocol.get('described')}; {protocol.get('hardware')}"
-        lines.append(f"  - scored with {scored}; seed {protocol.get('seed')}")
-    references = sorted({reference_of(one, material) for one in results for material in one.materials} - {""})
-    lines.append(f"- Reference: {'; '.join(references)}.")
-    if any(label.startswith("surrogate") for label in references):
-        lines[-1] += " A surrogate is a published machine-learned potential, not AIMD: errors against it are errors against it."
+        entries.append((one.label, f"{weights}; {story(one)}. Scored with {scored}; seed {protocol.get('seed')}."))
+    entries.append(("reference", surrogate_note(results).removeprefix("Reference: ")))
     if any(kinship_of(one, material) not in ("", UNKNOWN) for one in results for material in one.materials):
-        lines.append(f"- {KIN}")
-    return "\n".join(lines)
+        entries.append(("kinship", KIN))
+    return entries
+
+
+def story(one: Results) -> str:
+    """How what moves the atoms came to be, in a line."""
+    return (
+        one.model.get("about")
+        or made_elsewhere(one.model)
+        or through_ase(one.model)
+        or training(one.model.get("provenance") or {})
+    )
+
+
+def references_of(results: Iterable[Results]) -> list[str]:
+    """Labels of all references that results were taken against."""
+    return sorted({reference_of(one, material) for one in results for material in one.materials} - {""})
+
+
+def surrogate_note(results: Iterable[Results]) -> str:
+    """The references by name, in a sentence that says what a surrogate is."""
+    labels = references_of(results)
+    said = "; ".join(labels) or "not stated in the results"
+    return f"Reference: {said}" + (f" ({SURROGATE})." if any(label.startswith("surrogate") for label in labels) else ".")
 
 
 def reference_of(one: Results, material: str) -> str:

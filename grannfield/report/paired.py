@@ -20,7 +20,7 @@ from grannfield.report.verdicts import estimate_of, own_number
 
 NOT_COMPARABLE = {
     TOO_SHORT, TOO_FEW_TEMPERATURES, UNDEFINED, "no reference", "no force field", "no windows", "no runs", "not batched",
-    "not determined",
+    "not determined", "not measured under xdist",
 }  # fmt: skip
 """Reasons that lie in what was asked of a model, not in what it did; every other one is a failure, and a failure ranks last."""
 Key = tuple[float, int]

@@ -1,17 +1,27 @@
-"""Results on disk: one JSON file for each model, every number with its provenance."""
+"""Results on disk: one JSON file for each model, every number with its provenance.
+
+Format 2 keeps each distinct stamp of provenance once: `stamps` is a list, a score says which it has, and what stamps have in
+common (versions, machines, reference runs, pieces of evidence) stands once in `shared`, under the key it had: a stamp refers to
+it by the key with `@` before it. A score is a line of the file, without the fields that have their default.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from grannfield.files import write_atomically
 from grannfield.score import Score
 
-FORMAT = 1
+FORMAT = 2
+MARK = "@"
+"""Before a key whose value stands in the shared table."""
+DEFAULTS = {one.name: one.default for one in fields(Score) if one.default is not MISSING} | {"value": None, "parts": {}}
+"""What a score of the file has where it does not say."""
 
 
 class ResultsError(ValueError):
@@ -49,16 +59,99 @@ class Results:
     def write(self, folder: Path) -> Path:
         """Store under a reports folder, atomically."""
         path = self.path(folder)
-        content = {
-            "format": FORMAT,
-            "label": self.label,
-            "model": self.model,
-            "protocol": self.protocol,
-            "scores": [self.scores[key].to_dict() for key in sorted(self.scores)],
-            "reference": [self.reference[key].to_dict() for key in sorted(self.reference)],
-        }
-        write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n")
+        write_atomically(path, self.text)
         return path
+
+    @property
+    def text(self) -> str:
+        """The results as a file: a line for each score, each stamp and each thing that stamps share."""
+        table = _Table()
+        scores = [_score(self.scores[key], table) for key in sorted(self.scores)]
+        reference = [_score(self.reference[key], table) for key in sorted(self.reference)]
+        shared = ",\n".join(f"  {json.dumps(key)}: {_lines(rows, '   ')}" for key, rows in sorted(table.shared.items()))
+        parts = [
+            f' "format": {FORMAT}',
+            f' "label": {_json(self.label)}',
+            f' "model": {_entries(self.model)}',
+            f' "protocol": {_entries(self.protocol)}',
+            f' "reference": {_lines(reference)}',
+            f' "scores": {_lines(scores)}',
+            f' "shared": {{\n{shared}\n }}' if shared else ' "shared": {}',
+            f' "stamps": {_lines(table.stamps)}',
+        ]
+        return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+class _Table:
+    """Stamps of provenance, and what they share, each once and in the order in which they come."""
+
+    def __init__(self) -> None:
+        self.stamps: list[Any] = []
+        self.shared: dict[str, list[Any]] = {}
+        self.known: dict[tuple[str, str], int] = {}
+
+    def stamp(self, provenance: dict[str, Any]) -> int:
+        return self._number("", self.folded(provenance), self.stamps)
+
+    def folded(self, value: dict[str, Any]) -> dict[str, Any]:
+        """A dictionary whose dictionaries, and lists of them, are numbers of entries in the shared table."""
+        found: dict[str, Any] = {}
+        for key, item in sorted(value.items()):
+            if key.startswith(MARK):
+                raise ResultsError(f"a key of provenance may not begin with {MARK}: {key!r}")
+            if isinstance(item, dict) and item:
+                found[MARK + key] = self._entry(key, item)
+            elif isinstance(item, list) and item and all(isinstance(one, dict) for one in item):
+                found[MARK + key] = [self._entry(key, one) for one in item]
+            else:
+                found[key] = item
+        return found
+
+    def _entry(self, key: str, value: dict[str, Any]) -> int:
+        return self._number(key, self.folded(value), self.shared.setdefault(key, []))
+
+    def _number(self, key: str, value: Any, rows: list[Any]) -> int:
+        text = json.dumps(value, sort_keys=True)
+        if (key, text) not in self.known:
+            self.known[key, text] = len(rows)
+            rows.append(value)
+        return self.known[key, text]
+
+
+def _unfolded(value: dict[str, Any], shared: dict[str, list[Any]]) -> dict[str, Any]:
+    """The inverse of `_Table.folded`."""
+    found = {}
+    for key, item in value.items():
+        name = key.removeprefix(MARK)
+        if key == name:
+            found[key] = item
+        elif isinstance(item, list):
+            found[name] = [_unfolded(shared[name][n], shared) for n in item]
+        else:
+            found[name] = _unfolded(shared[name][item], shared)
+    return found
+
+
+def _score(score: Score, table: _Table) -> dict[str, Any]:
+    values = score.to_dict()
+    values["provenance"] = table.stamp(values["provenance"])
+    return {key: value for key, value in values.items() if key == "provenance" or value != DEFAULTS.get(key, MISSING)}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
+
+
+def _lines(rows: Iterable[Any], indent: str = "  ") -> str:
+    """A list with a line for each of its entries."""
+    text = ",\n".join(indent + _json(row) for row in rows)
+    return f"[\n{text}\n{indent[:-1]}]" if text else "[]"
+
+
+def _entries(values: dict[str, Any]) -> str:
+    """A dictionary with a line for each of its keys."""
+    text = ",\n".join(f"  {json.dumps(key)}: {_json(values[key])}" for key in sorted(values))
+    return f"{{\n{text}\n }}" if text else "{}"
 
 
 def read_results(path: Path) -> Results:
@@ -67,14 +160,24 @@ def read_results(path: Path) -> Results:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] > FORMAT:
             raise ResultsError(f"{path} has format {content['format']}; this version reads up to {FORMAT}: upgrade grannfield")
+        stamps = None if content["format"] == 1 else [_unfolded(stamp, content["shared"]) for stamp in content["stamps"]]
         results = Results(content["label"], content["model"], content["protocol"])
         for values in content["scores"]:
-            results.add(Score.from_dict(values))
+            results.add(_read_score(values, stamps))
         for values in content["reference"]:
-            results.add_reference(Score.from_dict(values))
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as problem:
+            results.add_reference(_read_score(values, stamps))
+    except ResultsError:
+        raise
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as problem:
         raise ResultsError(f"{path} is not a results file ({problem!r}); delete it and run the benchmarks again") from problem
     return results
+
+
+def _read_score(values: dict[str, Any], stamps: list[dict[str, Any]] | None) -> Score:
+    """A score of a file of format 1, which has no table of stamps, or of format 2."""
+    if stamps is not None:
+        values = {"value": None, **values, "provenance": dict(stamps[values["provenance"]])}
+    return Score.from_dict(values)
 
 
 def all_results(folder: Path) -> list[Results]:

@@ -4,33 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from grannfield.analysis.ranking import Ranking, overall, ranking
 from grannfield.report.board import TOP
 from grannfield.report.columns import COLUMNS
-from grannfield.report.formats import markdown, write_table
 from grannfield.report.kinship import SELF
 from grannfield.report.origins import kinship_of
 from grannfield.report.paired import Layout, layout, seed_of
 from grannfield.report.results import Results
-from grannfield.score import significant
+from grannfield.report.scale import named, of_materials, scale_of
+from grannfield.report.table import Cell, Page, Table, significant
 
 OVERALL = tuple(metric for metric in TOP if not COLUMNS[metric].measured_on)
 """Columns of the overall tiers; speed depends on the machine and says nothing of trust."""
 NOT_RESOLVABLE = "not resolvable"
-ABOUT = """Written by `grannfield report` from the stored results alone. All models of a table ran under the same preset and are
-compared in the same cells: material, temperature, seed (or block of frames). **Tier**: within one, no model is told from the
-best of it; paired differences, all pairs corrected together (Holm), so that at most 5% of tables of equal models show two tiers.
-**P**: share of 1,000 resamples over materials, temperatures and seeds in which the model is first. **Smallest gap**: the
-difference that would just have been told apart (median over pairs), in the column's unit; powers of ten for D; the distance from
-the reference where closer is better. A failed run counts as worse than the worst number of its material. *Not resolvable*: one
-tier, nothing is told apart. Materials enter as a sample of materials: where models rank differently on each, more seeds do not
-help. What made the reference is left out."""
+NOT_TOLD = "–"
+"""In a cell, for not resolvable."""
+ABOUT = """From the stored results alone. All models of a table ran under the same preset and are compared in the same cells: \
+material, temperature, seed (or block of frames). A model with results of several presets stands in several tables.
+
+Tier: within one, no model is told from the best of it; paired differences, all pairs corrected together (Holm), so that at \
+most 5% of tables of equal models show two tiers; – where it is not resolvable: one tier, nothing is told apart. P: share of \
+1,000 resamples over materials, temperatures and seeds in which the model is first. Smallest gap: the difference that would \
+just have been told apart (median over pairs), in the column's unit; powers of ten for D; the distance from the reference \
+where closer is better. A failed run counts as worse than the worst number of its material. Materials enter as a sample of \
+materials: where models rank differently on each, more seeds do not help. What made the reference is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +76,9 @@ def presets(results: Sequence[Results]) -> dict[str, list[Results]]:
     groups: dict[str, list[Results]] = {}
     for one in results:
         if not any(kinship_of(one, material) == SELF for material in one.materials):
-            groups.setdefault(str(one.protocol.get("preset", "")), []).append(one)
+            group = groups.setdefault(scale_of(one), [])
+            if all(named(one) != named(other) for other in group):  # a copy of a file is no second model
+                group.append(one if named(one) == one.label else of_materials(one, one.materials))
     return {preset: groups[preset] for preset in sorted(groups)}
 
 
@@ -91,50 +95,41 @@ def _overall(preset: str, group: Sequence[Results], laid: dict[str, Layout | str
     return Tiers(preset, "", names, overall(cells, seed), n, len(materials), smallest.kind, note)
 
 
-def beside_names(found: Iterable[Tiers]) -> dict[str, str]:
-    """What stands beside a model's name on the board: its overall tier, where there is more than one."""
+def beside_names(found: Iterable[Tiers], shown: Iterable[Results] | None = None) -> dict[str, str]:
+    """What stands beside a model's name on the board: its overall tier, where there is more than one.
+
+    shown: the results on the board; tiers under another preset than the one shown there say nothing of it.
+    """
+    presets = None if shown is None else {(one.label, scale_of(one)) for one in shown}
     return {
         label: f"tier {tier} of {one.ranking.tier.max()}"
         for one in found
         if not one.metric and one.ranking is not None and one.ranking.resolved
         for label, tier in zip(one.models, one.ranking.tier, strict=True)
+        if presets is None or (label, one.preset) in presets
     }
 
 
-def write_tiers(folder: Path, found: Sequence[Tiers], names: Mapping[str, str]) -> list[Path]:
-    """Write tiers.md, .csv and .tex below a reports folder; `names` are what tables call a model, by label."""
-    frame = pd.DataFrame([row for one in found for row in _rows(one, names)], columns=HEADINGS)
-    parts = [f"# Which models can be told apart\n\n{ABOUT}\n"]
-    for preset in dict.fromkeys(one.preset for one in found):
-        parts.append(_section(preset, [one for one in found if one.preset == preset], names))
-    return write_table(folder / "tiers", frame, "\n".join(parts))
+def tiers_page(found: Sequence[Tiers], names: Mapping[str, str]) -> Page:
+    """A table of each preset, a row for each model; `names` are what tables call a model, by label."""
+    by_preset = {preset: [one for one in found if one.preset == preset] for preset in dict.fromkeys(t.preset for t in found)}
+    tables = [table for preset, own in by_preset.items() for table in _sections(preset, own, names)]
+    more = tuple(record for one in found for record in _records(one, names))
+    return Page("tiers", "Which models can be told apart", tuple(ABOUT.split("\n\n")), tuple(tables), (), more)
 
 
-HEADINGS = [
-    "preset",
-    "column",
-    "model",
-    "mean, higher is better",
-    "tier",
-    "P(rank 1)",
-    "cells",
-    "materials",
-    "smallest gap",
-    "note",
-]
-
-
-def _rows(one: Tiers, names: Mapping[str, str]) -> list[list[str]]:
+def _records(one: Tiers, names: Mapping[str, str]) -> list[dict[str, Any]]:
+    column = one.metric or "overall"
+    base: dict[str, Any] = {"preset": one.preset, "column": column, "part": "tier", "source": "measured", "note": one.note}
     if one.ranking is None:
-        return [[one.preset, one.title, "", "", NOT_RESOLVABLE, "", "", "", "", one.note]]
-    r = one.ranking
-    counts = [str(one.n_cells), str(one.n_materials), _gap(r), one.note]
-    rows = []
+        return [base | {"reason": NOT_RESOLVABLE, "detail": one.note}]
+    r, rows = one.ranking, []
     for k in np.argsort(-r.mean, kind="stable"):
-        tier = str(r.tier[k]) if r.resolved else NOT_RESOLVABLE
-        model = names.get(one.models[k], one.models[k])
-        rows.append([one.preset, one.title, model, significant(float(r.mean[k])), tier, _share(r.p_first[k]), *counts])
-    return rows
+        model = base | {"model": names.get(one.models[k], one.models[k]), "n": one.n_cells}
+        tier = {"value": int(r.tier[k])} if r.resolved else {"reason": NOT_RESOLVABLE}
+        rows += [model | tier, model | {"part": "P(rank 1)", "value": float(r.p_first[k])}]
+        rows.append(model | {"part": "mean, higher is better", "value": float(r.mean[k])})
+    return [*rows, base | {"part": "smallest gap", "value": float(r.smallest_gap), "n": one.n_cells}]
 
 
 def _gap(found: Ranking) -> str:
@@ -145,25 +140,47 @@ def _share(share: float) -> str:
     return "" if math.isnan(share) else f"{share:.2f}"
 
 
-def _section(preset: str, found: Sequence[Tiers], names: Mapping[str, str]) -> str:
-    """The models of a preset: a row for each column."""
-    models = list(dict.fromkeys(name for one in found for name in one.models))
-    title = f"## Preset `{preset}`\n"
-    if not models:
-        return f"{title}\nNothing to compare: {found[0].note if len(found) == 1 else 'fewer than two models can be compared'}.\n"
-    rows = []
-    for one in found:
-        row = {"column": f"**{one.title}**" if not one.metric else one.title}
-        row |= {names.get(model, model): _cell(one, model) for model in models}
-        n = f"{one.n_cells} {one.kind} in {one.n_materials} material{'s' * (one.n_materials > 1)}" if one.ranking else ""
-        rows.append(row | {"smallest gap": _gap(one.ranking) if one.ranking else "", "cells": n})
-    notes = [f"- {one.title}: {one.note}" for one in found if one.note]
-    return f"{title}\n{markdown(pd.DataFrame(rows))}\n" + "\n".join(notes) + "\n"
+def _sections(preset: str, found: Sequence[Tiers], names: Mapping[str, str]) -> list[Table]:
+    """The models of a preset, best overall first: a table for each group of columns in which they can be compared."""
+    title = f"Preset {preset or 'unknown'}"
+    compared = [one for one in found if one.ranking is not None]
+    if not compared:
+        return [Table(title, "", ("model",), (), (), (f"Nothing to compare: {_why(found)}.",))]
+    models = _ordered(compared)
+    groups: dict[str, list[Tiers]] = {}
+    for one in compared:
+        groups.setdefault(COLUMNS[one.metric].group if one.metric else "overall", []).append(one)
+    silent = [one.title for one in found if one.ranking is None]
+    tables = [_section(f"{title}: {group[0].lower()}{group[1:]}", own, models, names) for group, own in groups.items()]
+    last = (f"Preset {preset}: fewer than two models can be compared in {', '.join(silent)}.",) if silent else ()
+    return [*tables[:-1], replace(tables[-1], notes=(*tables[-1].notes, *last))]
 
 
-def _cell(one: Tiers, name: str) -> str:
+def _ordered(compared: Sequence[Tiers]) -> list[str]:
+    """Labels by the first of these rankings, those that are not in it last."""
+    first = compared[0]
+    found = [first.models[k] for k in np.argsort(-first.ranking.mean, kind="stable")] if first.ranking is not None else []
+    return list(dict.fromkeys([*found, *(name for one in compared for name in one.models)]))
+
+
+def _section(title: str, compared: Sequence[Tiers], models: Sequence[str], names: Mapping[str, str]) -> Table:
+    rows = [(Cell((names.get(name, name),)), *(Cell(_lines(one, name)) for one in compared)) for name in models]
+    gaps = [Cell((_gap(one.ranking),)) for one in compared if one.ranking is not None]
+    sizes = [Cell((f"{one.n_cells} {one.kind}, {one.n_materials} material{'s' * (one.n_materials > 1)}",)) for one in compared]
+    rows += [(Cell(("smallest gap",)), *gaps), (Cell(("cells",)), *sizes)]
+    notes = tuple(f"{one.title}: {one.note}." for one in compared if one.note)
+    return Table(title, "", ("model",), tuple(one.title for one in compared), tuple(rows), notes)
+
+
+def _why(found: Sequence[Tiers]) -> str:
+    return found[0].note if len(found) == 1 else "fewer than two models can be compared"
+
+
+def _lines(one: Tiers, name: str) -> tuple[str, ...]:
+    """Tier and P(rank 1) of a model in a column, a dash where nothing is told apart."""
     if one.ranking is None or name not in one.models:
-        return ""
+        return ("left out",)
     k = one.models.index(name)
     share = _share(one.ranking.p_first[k])
-    return (f"tier {one.ranking.tier[k]}" if one.ranking.resolved else NOT_RESOLVABLE) + (f" (P {share})" if share else "")
+    tier = f"tier {one.ranking.tier[k]}" if one.ranking.resolved else NOT_TOLD
+    return (tier, f"P {share}") if share else (tier,)

@@ -233,7 +233,7 @@ def trained(path: Path) -> bool:
 def errors_in(path: Path) -> list[str]:
     """Cells of a results file in which the model or the suite broke."""
     scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
-    return [f"{score['metric']} on {score['material']}: {score['reason']}" for score in scores if score["error"]]
+    return [f"{score['metric']} on {score['material']}: {score['reason']}" for score in scores if score.get("error")]
 
 
 def run_suite(command: list[str]) -> None:

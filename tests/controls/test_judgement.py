@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from grannfield.controls.judgement import flagged, judge, judgements
-from grannfield.report.results import Results
+from grannfield.report.results import Results, read_results
 from grannfield.score import Score
 
 REPOSITORY = Path(__file__).parents[2]
@@ -91,9 +90,9 @@ def test_the_suite_sees_in_each_control_what_it_must_and_nothing_else(tmp_path: 
     said = [line for line in done.stdout.splitlines() if line.startswith("as it must be: control:")]
     names = [line.removeprefix("as it must be: control:").split(" on ")[0] for line in said]
     assert len(said) == 8 and set(names[:3]) == {"exact", "replay", "hopper"}, "the sound ones before the broken ones"
-    found = json.loads((tmp_path / "results" / "control_fusing.json").read_text())
-    failed = next(s for s in found["scores"] if s["metric"] == "failed_share")
-    assert failed["verdict"] == "1 fusion" and failed["provenance"]["reference"] == "control: analytic field"
+    found = read_results(tmp_path / "results" / "control_fusing.json").scores
+    failed = next(score for (metric, _), score in found.items() if metric == "failed_share")
+    assert failed.verdict == "1 fusion" and failed.provenance["reference"] == "control: analytic field"
     assert not (tmp_path / "leaderboard.md").exists() and "control:drift" in (tmp_path / "controls.md").read_text()
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from grannfield.data.store import read_trajectory
 from grannfield.forcefield import load, weights_hash
+from grannfield.report.results import read_results
 from tests.reproduce.small import MD, SCORE, TRAIN, endings, install, pieces, program, reproduce
 from tests.test_layers import HEAVY
 
@@ -49,9 +50,9 @@ def test_a_state_made_there_is_scored_here(lean: tuple[Path, subprocess.Complete
     done = run(program(state, "--only", "score"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert endings(state, SCORE) == ["done"] and list((state / "reports" / "store" / "md").iterdir()) == runs
-    content = json.loads((state / "reports" / "results" / "schnet.json").read_text())
-    cells = {(score["metric"], score["material"]): score for score in content["scores"]}
-    assert content["protocol"]["preset"] == "smoke" and len(cells) >= 14 and not any(cell["error"] for cell in cells.values())
+    found = read_results(state / "reports" / "results" / "schnet.json")
+    cells = {key: score.to_dict() for key, score in found.scores.items()}
+    assert found.protocol["preset"] == "smoke" and len(cells) >= 14 and not any(cell["error"] for cell in cells.values())
     hardware = pieces(state)[MD]["sittings"][0]["hardware"]
     assert [one["hardware"] for one in cells["failed_share", "Li3PS4"]["provenance"]["runs_made_on"]] == [hardware]
     assert "predictions_made_on" in cells["force_r2", "Li3PS4"]["provenance"]
