@@ -38,8 +38,8 @@ from grannfield.presets import OPTIONS, PRESETS
 from grannfield.progress import Whole, session_of, show_as, shown_as
 from grannfield.report.board import leaderboard, ranked, short
 from grannfield.report.results import Results, read_results
-from grannfield.report_command import write_tables
 from grannfield.report.verdicts import verdict_of
+from grannfield.report_command import write_tables
 from grannfield.runs import ScoredRun
 from grannfield.score import NotAvailable, Score
 from grannfield.session import Session, to_score

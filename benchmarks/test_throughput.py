@@ -47,7 +47,8 @@ def measure(subject, session, score, request, shown, behind, metric, replicas):
         kept = session.bench.kept.speed(subject, metric)
         behind["speed_made_on"] = kept.pop("made_on")
         return record(score, metric, through, **kept)
-    behind["speed_made_on"] = [stamp(subject.computes_on(device), subject.field.precision)]
+    made_on = stamp(subject.computes_on(device), subject.field.precision)
+    behind["speed_made_on"] = [made_on | ({"engine": session.protocol["engine"]} if "engine" in session.protocol else {})]
     if hasattr(request.config, "workerinput"):
         raise NotAvailable(ALONE, "other workers compute at the same time; run `-k ns_per_day` without -n")
     structure = load_material(LGPS).structure

@@ -11,8 +11,9 @@ import torch
 from ase.calculators.calculator import CalculationFailed, Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from grannfield.forcefield import ForceField, load, registered, to_precision
+from grannfield.forcefield import ForceField, to_precision
 from grannfield.neighbors import neighbor_graph
+from grannfield.plugin import field_of
 
 MOST_IMAGES = 100_000
 """Images of the cell within the cut-off of one atom; more come from a cell that is no crystal's, and would fill the memory."""
@@ -21,7 +22,7 @@ MOST_IMAGES = 100_000
 class GraNNFieldCalculator(Calculator):
     """Energy (eV), forces (eV/Å), per-atom energies and, for conservative fields, stress (eV/Å³) of ASE atoms.
 
-    field: a ForceField, the path of a checkpoint or of its folder, or the name of a model with weights. device: cpu or cuda.
+    field: a ForceField, the path of a checkpoint or of its folder, or the words of `--model`. device: cpu or cuda.
     dtype: of the network, a torch type or `float32`, `tf32`, `float64`; by default the field's own. A field that another
     precision or device is asked for is copied, not changed.
 
@@ -55,7 +56,9 @@ class GraNNFieldCalculator(Calculator):
         """ASE's entrance to all results; says why there is no stress before anything is computed."""
         about = self.atoms if atoms is None else atoms
         if name == "stress" and not self.field.conservative:
-            raise PropertyNotImplementedError(f"{self.field.name} predicts forces directly; it has no energy gradient and so no stress")
+            raise PropertyNotImplementedError(
+                f"{self.field.name} predicts forces directly; it has no energy gradient and so no stress"
+            )
         if name == "stress" and about is not None and not np.all(about.pbc):
             raise PropertyNotImplementedError(f"stress needs atoms periodic in all directions; pbc is {about.pbc.tolist()}")
         return super().get_property(name, atoms, allow_calculation)
@@ -87,22 +90,12 @@ def _prepared(field: ForceField | str | Path, device: str, dtype: torch.dtype | 
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {device!r}: torch {torch.__version__} sees no GPU here; use device='cpu'")
     if not isinstance(field, ForceField):
-        return to_precision(_opened(field), dtype).to(device).eval()
+        return to_precision(field_of(field), dtype).to(device).eval()
     wanted = dtype if dtype is None or isinstance(dtype, str) else str(dtype).removeprefix("torch.")
     elsewhere = any(p.device.type != torch.device(device).type for p in field.state_dict().values())
     if elsewhere or wanted not in (None, field.precision):
         field = copy.deepcopy(field)
     return to_precision(field, dtype).to(device).eval()
-
-
-def _opened(named: str | Path) -> ForceField:
-    """The field of a checkpoint, of a folder with one, or of a model's name."""
-    path = Path(named)
-    if isinstance(named, str) and not path.exists() and named.partition("@")[0] in registered():
-        from grannfield.plugin import resolve
-
-        return resolve(named)
-    return load(path / "best.safetensors" if path.is_dir() else path)
 
 
 def _require_cell(cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> None:

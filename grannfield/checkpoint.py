@@ -59,8 +59,7 @@ def behaviour_of(settings: Mapping[str, Any]) -> str:
 
 
 def pack(header: Mapping[str, Any], state: Mapping[str, Tensor]) -> bytes:
-    """The content of a file; its version and the hash of its weights go into the header. CheckpointError for what JSON cannot hold.
-    """
+    """The content of a file; its version and its weights' hash go into the header. CheckpointError for what JSON cannot hold."""
     from safetensors.torch import save
 
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}

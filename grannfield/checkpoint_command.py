@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 HELP = "show what a checkpoint holds: architecture, settings, units, training data, licence, hash"
-DESCRIPTION = """Print the metadata of a checkpoint, after its weights were compared with the hash they were written with, put into the
-network they belong to, and looked through for NaN. Exit code 0: the file is whole; 2: it is not, or is no checkpoint."""
+DESCRIPTION = """Print the metadata of a checkpoint, after its weights were compared with the hash they were written with, put
+into the network they belong to, and looked through for NaN. Exit code 0: the file is whole; 2: it is not, or is no
+checkpoint."""
 EPILOG = """examples:
   grannfield checkpoint show reports/checkpoints/schnet
   grannfield checkpoint show schnet                          (the weights that --model schnet takes)
@@ -69,7 +70,7 @@ def facts(path: Path) -> dict[str, Any]:
         "units": UNITS | (header.get("units") or {}),
         "trained on": _trained(provenance),
         "training data": header.get("training_data", provenance.get("training_data", UNTOLD)),
-        "licence": header.get("licence", "MIT, with the package" if shipped else UNTOLD),
+        "licence": header.get("licence", provenance.get("licence", "MIT, with the package" if shipped else UNTOLD)),
         "weights": f"{len(tensors)} arrays, SHA-256 {header['weights_sha256']}, as written"
         if header.get("weights_sha256")
         else f"{len(tensors)} arrays, hash {UNTOLD} (written before hashes were kept)",
@@ -85,11 +86,12 @@ def _trained(provenance: dict[str, Any]) -> str:
     if provenance.get("material"):
         parts.append(f"{provenance['material']} ({provenance.get('reference', 'reference not stated')})")
     if provenance.get("steps") is not None:
-        parts.append(f"{provenance['steps']} steps, {float(provenance.get('seconds', 0)) / 60:.1f} min, {provenance.get('date', '')}")
-    if errors := provenance.get("validation"):
         parts.append(
-            f"force MAE {1e3 * errors['force_mae']:.1f} meV/Å, R² {errors['force_r2']:.3f} on {provenance.get('split', '')} frames"
+            f"{provenance['steps']} steps, {float(provenance.get('seconds', 0)) / 60:.1f} min, {provenance.get('date', '')}"
         )
+    if errors := provenance.get("validation"):
+        frames = f"validation frames ({provenance.get('split', 'split not stated')}; their number is not stated)"
+        parts.append(f"force MAE {1e3 * errors['force_mae']:.1f} meV/Å, R² {errors['force_r2']:.3f} on {frames}")
     if origin := provenance.get("converted_from"):
         parts.append(f"converted from {origin['file']} (SHA-256 {origin['sha256'][:12]}); {provenance.get('source', '')}")
     if provenance.get("partial"):

@@ -22,23 +22,18 @@ import torch
 from torch import Tensor, nn
 
 from grannfield import units
+from grannfield.checkpoint import CheckpointError, header_of, pack, require_finite, unpack
 from grannfield.files import write_atomically
 from grannfield.graph import AtomGraph, net_by_slot, sum_by_graph
 from grannfield.nn.scale import AtomicScale
 from grannfield.precision import NETWORK, checked, matrix_products
 
-FORMAT = 2
-"""Version of the checkpoint format; files of a later one are refused. Files with 16-bit weights are of version 2, others of 1."""
 SHORT = 256
 """Numbers of a parameter from which on it can be halved; fewer cost nothing."""
 
 
 class UnsupportedElement(ValueError):
     """A structure holds an element the force field was not made for."""
-
-
-class CheckpointError(ValueError):
-    """A file is not a checkpoint, or not one this version can read."""
 
 
 @dataclass(frozen=True)
@@ -265,49 +260,26 @@ def save(field: ForceField, path: str | Path, *, halved: bool = False) -> None:
     `halved`: parameters of SHORT numbers or more as 16-bit floats, half the size; the file then holds other weights, rounded to
     11 bits, which are computed with in single precision. Forces of the shipped models move by 0.1 to 1.6 meV/Å rms for it.
     """
-    from safetensors.torch import save as serialise
-
     if field.name not in registered():
         raise CheckpointError(f"{field.name} is not a registered model, so a file could not say how to rebuild it")
-    header = {
-        "format": FORMAT if halved else 1,
-        "model": field.name,
-        "settings": field.settings,
-        "elements": field.elements,
-        "provenance": field.provenance,
-        "units": {"length": "angstrom", "energy": "eV"},
-    }
+    header = header_of(field.name, field.settings, field.elements, field.provenance)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in field.state_dict().items()}
     if halved:
         long = {key: p.detach().cpu() for key, p in field.named_parameters() if p.numel() >= SHORT}
         tensors |= {key: p.half().contiguous() for key, p in long.items()}
         if any((p.half().isinf() & p.isfinite()).any() for p in long.values()):
             raise CheckpointError(f"{path}: weights above 65,504 do not fit into 16 bits; write them without `halved`")
-    write_atomically(Path(path), serialise(tensors, metadata={"grannfield": json.dumps(header)}))
+    write_atomically(Path(path), pack(header, tensors))
 
 
 def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype | None = None) -> ForceField:
     """The force field of a checkpoint, in eval mode.
 
     FileNotFoundError for a missing file; CheckpointError, naming the file, for one that is truncated, is no GraNNField
-    checkpoint or comes from a later version. dtype sets the precision of the network, by default that of the file (scale
-    and shift are always double).
+    checkpoint, comes from a later version, or whose weights were changed or are not finite. dtype sets the precision of the
+    network, by default that of the file (scale and shift are always double).
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no checkpoint {path}; `grannfield train` makes one")
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("grannfield", "null"))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (not a dict)
-    except (SafetensorError, OSError, json.JSONDecodeError) as problem:
-        raise CheckpointError(f"{path} cannot be read as a safetensors checkpoint ({problem}); it may be truncated") from problem
-    if not isinstance(header, dict) or not {"format", "model", "settings"} <= set(header):
-        raise CheckpointError(f"{path} is a safetensors file, but its header does not say which GraNNField model it holds")
-    if header["format"] > FORMAT:
-        raise CheckpointError(f"{path} has format {header['format']}; this version reads up to {FORMAT}: upgrade grannfield")
+    header, tensors = unpack(path)
     try:
         field = create(header["model"], **header["settings"])
     except ValueError as problem:
@@ -319,6 +291,7 @@ def load(path: str | Path, device: str | torch.device = "cpu", dtype: torch.dtyp
     if header.get("elements") is not None:
         field.elements = tuple(header["elements"])
     field.provenance = header.get("provenance", {})
+    require_finite(path, {key: p for key, p in field.named_parameters() if p.requires_grad})
     return to_precision(field, dtype).to(device).eval()
 
 

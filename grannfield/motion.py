@@ -238,7 +238,8 @@ def sitting(folder: Path, device: str, precision: str, engine: str = "") -> list
     kept = len(list(folder.glob("*.npz")))
     notes = _read(path, folder) if path.exists() else []
     notes = [note for note in notes if note["from"] < kept]  # who kept nothing has made nothing
-    notes.append({"from": kept, **provenance.stamp(device, precision), **({"engine": engine} if engine else {})})
+    stamp = provenance.stamp(device, precision) | ({"engine": engine} if engine else {})
+    notes.append({"from": kept, **stamp})
     write_atomically(path, json.dumps(notes, indent=1))
     return distinct([{key: value for key, value in note.items() if key != "from"} for note in notes])
 

@@ -174,6 +174,16 @@ def resolve(spec: str, checkpoints: Path = Path("reports/checkpoints")) -> Force
     return open_model(find(spec, checkpoints))
 
 
+def field_of(named: ForceField | str | Path) -> ForceField:
+    """A force field given as such, by the path of a checkpoint or of its folder, or in the words of `--model`."""
+    if isinstance(named, ForceField):
+        return named
+    path = Path(named)
+    if isinstance(named, Path) or path.suffix == ".safetensors":
+        return load(path / "best.safetensors" if path.is_dir() else path)
+    return resolve(named)
+
+
 def identity(field: ForceField, named: Named) -> str:
     """Hash of a force field's weights and settings, and for a user's class of its file."""
     own = named.path.read_bytes() if named.path is not None and named.cls else b""

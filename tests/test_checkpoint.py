@@ -111,7 +111,16 @@ def test_the_command_shows_a_file_and_refuses_a_broken_one(tmp_path: Path, capsy
     path = written(tmp_path / "best.safetensors", field())
     assert main(["checkpoint", "show", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    for part in ("schnet", "default", "Li, S", "energy = eV", "CC BY 4.0", "ab" * 32, "as written", "Li3PS4 (reference not stated)"):
+    for part in (
+        "schnet",
+        "default",
+        "Li, S",
+        "energy = eV",
+        "CC BY 4.0",
+        "ab" * 32,
+        "as written",
+        "Li3PS4 (reference not stated)",
+    ):
         assert part in printed, part
     assert main(["checkpoint", "show", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["provenance"]["material"] == "Li3PS4"

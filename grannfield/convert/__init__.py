@@ -1,0 +1,1 @@
+"""Weights of the paper's own package as checkpoints of this one."""
