@@ -26,6 +26,7 @@ FONT = 8.0
 SMALL = 6.5
 DPI = 200
 FORMATS = ("svg", "pdf", "png")
+CLIP = re.compile(rb"(?<=#|\")p[0-9a-f]{10}(?=\)|\")")
 STYLE = {
     "font.size": FONT,
     "font.family": ["DejaVu Sans"],
@@ -137,9 +138,21 @@ def write(sheet: Sheet, folder: Path, formats: Sequence[str]) -> list[Path]:
             more: dict[str, Any] = {"pil_kwargs": {"compress_level": 4}} if ending == "png" else {}
             figure.savefig(content, format=ending, dpi=DPI, metadata=METADATA[ending], **more)
             path = folder / f"{sheet.stem}.{ending}"
-            write_atomically(path, content.getvalue())
+            write_atomically(path, renumbered(content.getvalue()) if ending == "svg" else content.getvalue())
             written.append(path)
     return written
+
+
+def renumbered(svg: bytes) -> bytes:
+    """The same SVG with its clip paths numbered in order.
+
+    Matplotlib names them by all digits of a transform, whose last one may differ from run to run.
+
+    >>> renumbered(b'<g clip-path="url(#p0123456789)"/><clipPath id="p0123456789"/>')
+    b'<g clip-path="url(#clip0)"/><clipPath id="clip0"/>'
+    """
+    number = {name: b"clip%d" % n for n, name in enumerate(dict.fromkeys(CLIP.findall(svg)))}
+    return CLIP.sub(lambda found: number[found[0]], svg)
 
 
 def signed(figure: Figure, reference: str) -> None:
