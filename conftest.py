@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ from grannfield.score import NotAvailable, Score
 from grannfield.session import Session, to_score
 from grannfield.workers import ALONE, by_piece, gpus_here, share_machine
 
+collect_ignore = [] if find_spec("torch_sim") else ["grannfield/torchsim.py"]
+"""Its doctests need the package that it is an interface to."""
 SESSION = pytest.StashKey[Session]()
 WHOLE = pytest.StashKey[Whole]()
 BASELINE = pytest.StashKey[list[Results]]()

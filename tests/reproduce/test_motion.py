@@ -18,8 +18,9 @@ from grannfield.plugin import Named
 from tests.reproduce.small import MOMENT, TINY
 
 PACKAGE = Path(motion.__file__).parent
-ASIDE = {"progress", "files", "provenance", "memory", "trajectory", "recipe", "graphset"}
-"""What moves nothing: bars, files, the type in which results are returned, the loss of training and its frames."""
+ASIDE = {"progress", "files", "provenance", "memory", "trajectory", "recipe", "graphset", "checkpoint"}
+"""What moves nothing: bars, files, the type in which results are returned, the loss of training and its frames; weights, however
+they are kept, are in a key by their hash."""
 
 
 def everything_behind(start: str) -> set[str]:
