@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -207,18 +208,20 @@ class Slow(LennardJones):
 
     def forward(self, z: Tensor, graph: AtomGraph, edge_vec: Tensor) -> Tensor:
         time.sleep(0.02)
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls == 5:
+            threading.Thread(target=os.kill, args=(os.getpid(), signal.SIGINT)).start()
         return super().forward(z, graph, edge_vec)
 
 
-def test_ctrl_c_ends_a_run() -> None:
+def test_ctrl_c_ends_a_run(request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(partial(signal.signal, signal.SIGINT, signal.getsignal(signal.SIGINT)))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     before = signal.getsignal(signal.SIGINT)
     with in_lammps(Slow(), *argon(1)) as (lmp, driven, _):
         driven.command("fix move all nve")
-        timer = threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT))
-        timer.start()
         with pytest.raises(KeyboardInterrupt):
             driven.command("run 10000")
-        timer.join()
         assert 0 < lmp.extract_global("ntimestep") < 5000
     assert signal.getsignal(signal.SIGINT) is before
 
