@@ -142,3 +142,18 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a text that is no path at all
         return False
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """Key and value of one `--set KEY=VALUE`; a value that is no Python literal is a string. ValueError without an equals sign.
+
+    >>> assignment("cutoff=5.5"), assignment("norm=layer")
+    (('cutoff', 5.5), ('norm', 'layer'))
+    """
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"--set {text!r} should be KEY=VALUE")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import os
 import shutil
 import sys
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from grannfield import __version__
+from grannfield.call import assignment
 from grannfield.interrupt import Terminated, how_to_go_on, sigterm_as_interrupt
 
 EXAMPLES = """examples:
@@ -115,7 +115,7 @@ def _train(options: argparse.Namespace) -> None:
     from grannfield.train import fit
 
     name, behaviour = split_name(options.model)
-    settings = (reduced_settings(name) if options.reduced else {}) | dict(_assignment(text) for text in options.set)
+    settings = (reduced_settings(name) if options.reduced else {}) | dict(assignment(text) for text in options.set)
     if behaviour == "published":
         settings["as_published"] = True
     torch.manual_seed(options.seed)
@@ -458,16 +458,6 @@ def _materials(options: argparse.Namespace) -> None:
                 [material.formula, material.short, len(material.structure.z), reference.name, reference.label, temperatures]
             )
     print(tabulate(rows, headers=["formula", "short", "atoms", "reference", "made by", "K"], disable_numparse=True))
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set {text!r} should be KEY=VALUE")
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, value
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import ast
 from pathlib import Path
 from typing import Any
 
 from grannfield import units
+from grannfield.call import assignment
 
 HELP = "turn a .pth.tar of the paper's package into a checkpoint, with an account of every weight"
 DESCRIPTION = """Read a state dict of the paper's package (best_model.pth.tar, or checkpoint-N.pth.tar of training) as numbers
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError(f"--atoms must be at least 1; it is {options.atoms}")
     published = read_published(options.file)
     model, _ = split_name(options.model)  # NAME@published says what is done anyway
-    conversion = convert(published, model, dict(map(_assignment, options.set)), partial=options.partial)
+    conversion = convert(published, model, dict(map(assignment, options.set)), partial=options.partial)
     normal = _normalizers(options, published.normalizers)
     if "forces" in normal:
         conversion = in_units(conversion, normal.get("energy", (0.0, normal["forces"][1])), normal["forces"], options.atoms)
@@ -130,13 +130,3 @@ def _elements(text: str) -> tuple[int, ...] | None:
     if text.strip() == "all":
         return None
     return tuple(sorted({units.number(part.strip()) for part in text.split(",")}))
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise ValueError(f"--set {text!r} should be KEY=VALUE")
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, value
