@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from grannfield import checkpoint, forcefield
+from grannfield import checkpoint
 from grannfield.checkpoint import ENTRY, CheckpointError, header_of, pack, tensors_hash, unpack
 from grannfield.checkpoint_command import facts
 from grannfield.cli import main
@@ -19,9 +19,6 @@ from grannfield.forcefield import ForceField, create, load, registered, save, we
 from grannfield.plugin import SHIPPED
 
 SIZES = {"hidden_channels": 8, "num_filters": 8, "num_interactions": 1, "num_gaussians": 6, "cutoff": 4.0}
-delegated = pytest.mark.skipif(
-    forcefield.CheckpointError is not checkpoint.CheckpointError, reason="forcefield.py does not yet write by checkpoint.py"
-)
 
 
 def field(**settings: Any) -> ForceField:
@@ -138,7 +135,6 @@ def test_nan_weights_are_named(tmp_path: Path) -> None:
         facts(written(tmp_path / "n.safetensors", made))
 
 
-@delegated
 def test_save_and_load_keep_all_of_it(tmp_path: Path) -> None:
     path = tmp_path / "field.safetensors"
     save(field(), path)

@@ -115,7 +115,7 @@ class LammpsField:
         with self._signals_kept():
             try:
                 yield
-            except Exception as problem:
+            except Exception as problem:  # LAMMPS raises plain Exception: raised again by its text, after ours where there is one
                 if self.problem is None and self.interrupt is None:
                     raise LammpsError(_without_frame(problem)) from None
         self.raise_problem()
@@ -143,7 +143,7 @@ class LammpsField:
         def keep(number: int, frame: Any) -> None:
             try:
                 before[signal.Signals(number)](number, frame)  # type: ignore[operator, misc]
-            except BaseException as problem:
+            except BaseException as problem:  # KeyboardInterrupt or what the process makes of SIGTERM: raised after the step
                 self.interrupt = problem
 
         for number, old in before.items():
@@ -227,7 +227,7 @@ class LammpsField:
         if self.problem is None and self.interrupt is None and n:
             try:
                 self._fill(step, n, tag, x, f)
-            except BaseException as problem:
+            except BaseException as problem:  # ctypes would print it and go on: kept for `raise_problem`, LAMMPS stopped
                 self.problem = problem
         if self.problem is not None or self.interrupt is not None:
             f[:] = 0.0
