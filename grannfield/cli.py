@@ -35,7 +35,7 @@ def command_line() -> argparse.ArgumentParser:
     for add in (
         _add_train, _add_md, _add_check, _add_bench, _add_report, _add_models, _add_materials, _add_speed, _add_reproduce,
         _add_reference, _add_data, _add_calibrate, _add_board, _add_figures, _add_evidence, _add_gate, _add_lammps,
-        _add_checkpoint, _add_convert,
+        _add_checkpoint, _add_convert, _add_publish,
     ):  # fmt: skip
         add(commands)
     return parser
@@ -266,6 +266,12 @@ def _add_checkpoint(commands: Any) -> None:
     from grannfield import checkpoint_command
 
     _add_documented(commands, "checkpoint", checkpoint_command)
+
+
+def _add_publish(commands: Any) -> None:
+    from grannfield import publish_command
+
+    _add_documented(commands, "publish", publish_command)
 
 
 def _add_convert(commands: Any) -> None:

@@ -1,10 +1,9 @@
-"""Training: one loop for all models, on a budget of wall time, resumable, with the learning curve as CSV."""
+"""Training: one loop for all models, on a budget of time, resumable, with the learning curve as CSV."""
 
 from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from grannfield import forcefield, provenance
+from grannfield.budget import WALL, Clock
 from grannfield.compiled import Mode
 from grannfield.data.dataset import FrameSet
 from grannfield.energy import Energy, Meter
@@ -40,14 +40,16 @@ def fit(
     source: dict[str, Any] | None = None,
     max_steps: int | None = None,
     compiling: Mode = "auto",
+    clock: Clock = WALL,
+    halved: bool = False,
 ) -> Path:
     """Train `field` for `budget_s` seconds in all and return the checkpoint with the lowest validation loss.
 
     `folder` receives best.safetensors, curve.csv, train.json and last.safetensors, from which the next call with the same
-    arguments goes on, with the same batches; a larger budget continues a finished training. The clock counts training and
+    arguments goes on, with the same batches; a larger budget continues a finished training. `clock` counts training and
     validation, not the preparation of the data. `source` is kept in the checkpoint (data, split); `compiling` is the mode of
-    `grannfield.compiled` for the step. TrainingError when the folder belongs to another training or another process, or the
-    loss becomes NaN.
+    `grannfield.compiled` for the step; `halved` rounds the weights of the finished checkpoint to 16 bits. TrainingError when the
+    folder belongs to another training or another process, or the loss becomes NaN.
     """
     if not budget_s > 0 or (max_steps is not None and max_steps < 1):
         raise TrainingError(f"a budget of {budget_s:g} s and {max_steps} steps leaves nothing to train for")
@@ -63,7 +65,7 @@ def fit(
             field.scale.fit(train.z, train.energy, train.forces)
             field.elements = tuple(int(a) for a in np.unique(train.z))
         field.to(device).train()
-        trainer = _Trainer(field, folder, recipe, seed, budget_s, source or {}, len(train))
+        trainer = _Trainer(field, folder, recipe, seed, budget_s, source or {}, len(train), clock)
         trainer.resume()
         if not (trainer.finished(max_steps) and trainer.validated_here):
             known, unseen = (
@@ -77,7 +79,7 @@ def fit(
                     trainer.read_losses()
                     trainer.keep()
                 raise
-        trainer.state_totals()
+        trainer.state_totals(halved)
     return folder / "best.safetensors"
 
 
@@ -85,10 +87,18 @@ class _Trainer:
     """The state of one training and what advances it."""
 
     def __init__(
-        self, field: ForceField, folder: Path, recipe: Recipe, seed: int, budget_s: float, source: dict[str, Any], n_train: int
+        self,
+        field: ForceField,
+        folder: Path,
+        recipe: Recipe,
+        seed: int,
+        budget_s: float,
+        source: dict[str, Any],
+        n_train: int,
+        clock: Clock,
     ) -> None:
         self.field, self.folder, self.recipe, self.seed, self.source = field, folder, recipe, seed, source
-        self.n_train, self.budget_s = n_train, budget_s
+        self.n_train, self.budget_s, self.clock = n_train, budget_s, clock
         self.descent = Descent(field, recipe)
         self.losses = Losses(self.descent.device, self._complaint)
         self.step, self.seconds, self.validated_at, self.best, self.since_best = 0, 0.0, 0.0, math.inf, 0
@@ -126,19 +136,19 @@ class _Trainer:
         return self.seconds >= self.budget_s or floor or (max_steps is not None and self.step >= max_steps)
 
     def run(self, advance: TrainingStep, validation: GraphSet, max_steps: int | None) -> None:
-        start = time.monotonic() - self.seconds
+        start = self.clock.now() - self.seconds
         between = max(1.0, self.budget_s / 20)
         with progress(self.budget_s, f"training {self.field.name}", "s") as bar:
             bar.update(self.seconds)
             while not (self.finished(max_steps) and self.validated_here):
                 if not self.finished(max_steps):
                     self._step(advance)
-                    now = time.monotonic() - start
+                    now = self.clock.now() - start
                     bar.update(now - self.seconds)
                     self.seconds = now
                 if self._due(between) or self.finished(max_steps):
                     self._validate(validation)
-                    self.seconds = self.validated_at = time.monotonic() - start
+                    self.seconds = self.validated_at = self.clock.now() - start
                     self.keep()
                     bar.set_postfix_str(f"force MAE {self.curve[-1]['force_mae'] * 1e3:.0f} meV/Å", refresh=False)
 
@@ -216,6 +226,7 @@ class _Trainer:
             "recipe": asdict(self.recipe),
             "seed": self.seed,
             "budget_s": self.budget_s,
+            "clock": self.clock.name,
             "seconds": round(self.seconds, 1),
             "steps": self.step,
             "samples": self.samples,
@@ -278,12 +289,15 @@ class _Trainer:
         }
         return {key: round(value, 3) for key, value in numbers.items()} | {"energy": self.energy.parts()}
 
-    def state_totals(self) -> None:
+    def state_totals(self, halved: bool) -> None:
         """Tell the finished checkpoint what the whole budget bought: Table 1 counts epochs within the budget."""
         path = self.folder / "best.safetensors"
         best = forcefield.load(path)
         best.provenance["whole_budget"] = self.totals
-        forcefield.save(best, path)
+        if halved and "before_rounding" not in best.provenance:
+            best.provenance["rounded"] = "to 16 bits; computed with in single precision"
+            best.provenance["before_rounding"] = forcefield.weights_hash(best)
+        forcefield.save(best, path, halved=halved)
 
     def resume(self) -> None:
         """Go on from last.safetensors, if there is one."""

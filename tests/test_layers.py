@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "grannfield"
 
 LAYERS: list[set[str]] = [
-    {"grannfield", "units", "files", "progress", "interrupt", "memory", "recording", "loops"},
+    {"grannfield", "units", "files", "progress", "interrupt", "memory", "recording", "loops", "budget"},
     {"graph", "graphset", "neighbors", "all_pairs", "candidates", "trajectory", "score", "nn", "precision", "provenance"}
     | {"energy"},
     {"forcefield", "checkpoint", "analysis", "report"},
@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     {"train", "train_folder", "learning", "testing", "speed", "speed_training", "presets", "runs"}
     | {"motion", "given", "reference", "reproduce", "harness", "session", "contract", "calibrate", "conserved", "report_command"}
     | {"gate", "forecast", "workers", "convert", "checkpoint_command"}
-    | {"curves", "figures", "evidence", "html"},
+    | {"curves", "figures", "evidence", "html", "publish", "publish_command"},
     {"cli"},
 ]
 """Lowest first; a module may import its own layer and those below."""

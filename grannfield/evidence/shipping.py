@@ -24,6 +24,11 @@ def files_behind(one: Results, reports: Path) -> dict[str, tuple[str, str]]:
     return found
 
 
+def curve_path(one: Results, reports: Path) -> Path:
+    """The tracked file with the learning curve of exactly the weights that were scored."""
+    return evidence_of(one, reports).kept_in / f"curve-{str(one.model.get('identity'))[:12]}.csv"
+
+
 def keep(one: Results, reports: Path) -> tuple[Path, dict[str, int]]:
     """Copy the files behind a model's scores into its tracked folder; the folder and the bytes of each kind.
 
@@ -38,7 +43,7 @@ def keep(one: Results, reports: Path) -> tuple[Path, dict[str, int]]:
             if source != target:
                 write_atomically(target, source.read_bytes())
             sizes[wanted[path][1]] += target.stat().st_size
-        _prune(evidence.kept_in, {evidence.kept_in / path for path in sources})
+        _prune(evidence.kept_in, {evidence.kept_in / path for path in sources} | {curve_path(one, reports)})
     return evidence.kept_in, dict(sorted(sizes.items()))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from grannfield.evidence.shipping import curve_path
 from grannfield.figures.colours import QUIET, REFERENCE
 from grannfield.figures.sheet import SMALL, Sheet, cut, grid, not_available, pages, stem
 from grannfield.figures.shown import Shown, formula_text
@@ -61,6 +62,9 @@ def curve_of(shown: Shown, label: str) -> dict[str, np.ndarray] | str:
     places = [shown.reports / "checkpoints" / n for n in dict.fromkeys((label, name))]
     places += sorted(shown.reports.glob(f"reproduce/*/reports/checkpoints/{name}"))
     reason = "no learning curve was kept"
+    kept = curve_path(shown.one(label), shown.reports)
+    if kept.is_file():
+        return read_curve(kept)
     for folder in places:
         if not (folder / "curve.csv").is_file():
             continue

@@ -30,10 +30,12 @@ class Scale:
     speed_rounds: int
     """Of the training steps that are compared."""
     train_minutes: dict[str, float]
-    """Wall time of training, by model, in the order in which they are taken up."""
+    """Device time of training, by model, in the order in which they are taken up."""
     validation_frames: int = 60
     settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Of models, instead of those of their size."""
+    halved: bool = False
+    """Whether the weights of a finished training are rounded to 16 bits, half the size; what is moved and scored is these."""
     max_steps: int | None = None
     """Steps after which a training ends even if there is time left."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -120,6 +119,7 @@ class Work:
         """Training as `grannfield train` does it; when it is over only the best weights and the curve are kept."""
         import torch
 
+        from grannfield.budget import device_clock
         from grannfield.data.dataset import frames
         from grannfield.forcefield import create
         from grannfield.train import fit
@@ -140,7 +140,8 @@ class Work:
         folder = self.checkpoint(piece.model).parent
         fit(
             model, training, validation, folder, budget_s=60 * self.scale.train_minutes[piece.model], seed=self.seed,
-            device=self.device, source=source, max_steps=self.scale.max_steps,
+            device=self.device, source=source, max_steps=self.scale.max_steps, clock=device_clock(self.device),
+            halved=self.scale.halved,
         )  # fmt: skip
         (folder / "last.safetensors").unlink(missing_ok=True)
         self.subjects.pop(piece.model, None)
@@ -193,7 +194,6 @@ class Work:
         if errors := errors_in(self.state.reports / "results" / f"{piece.model}.json"):
             raise RuntimeError(f"the suite ran into {len(errors)} errors, the first: {errors[0]}")
         self.state.of(piece.name)["scored"] = self.subject_of_scores(piece.model)
-        shutil.rmtree(self.store / "predictions", ignore_errors=True)  # the largest part of a state, made again in seconds
 
     def suite_command(self, model: str) -> list[str]:
         """The command line behind a score."""

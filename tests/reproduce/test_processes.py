@@ -57,7 +57,7 @@ def test_a_state_made_there_is_scored_here(lean: tuple[Path, subprocess.Complete
     assert [one["hardware"] for one in cells["failed_share", "Li3PS4"]["provenance"]["runs_made_on"]] == [hardware]
     assert "predictions_made_on" in cells["force_r2", "Li3PS4"]["provenance"]
     assert "runs_made_on" not in cells["force_r2", "Li3PS4"]["provenance"]
-    assert not (state / "reports" / "store" / "predictions").exists()
+    assert any((state / "reports" / "store" / "predictions").iterdir())  # `grannfield publish` ships them
     again = run(program(state))
     assert again.returncode == 0 and again.stdout.splitlines()[-1] == "4 of 4 pieces done"
 
