@@ -10,32 +10,26 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from importlib.util import find_spec
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from grannfield import provenance
 from grannfield.analysis.uncertainty import Estimate
-from grannfield.controls import every as every_control
+from grannfield.asked import OptionError, asked
 from grannfield.controls.judgement import judgements
-from grannfield.data.material import Material, load_material, materials
-from grannfield.forcefield import UnsupportedElement, registered
+from grannfield.data.material import Material
+from grannfield.forcefield import UnsupportedElement
 from grannfield.forecast import expected_seconds, forecast
 from grannfield.gate.baseline import BaselineError, read_baseline, require_comparable
 from grannfield.gate.judge import Judgement, judge
 from grannfield.gate.table import lines, write_page
-from grannfield.given import given_runs
-from grannfield.harness import Bench, Predictions, ReferenceData, Subject
+from grannfield.harness import Predictions, ReferenceData, Subject
 from grannfield.interrupt import how_to_go_on, sigterm_as_interrupt
-from grannfield.lammps.library import LammpsError
 from grannfield.motion import distinct
-from grannfield.plugin import VIA_LAMMPS, ModelNotFound, Named, find, find_calculator, with_kin
-from grannfield.precision import labelled
-from grannfield.presets import OPTIONS, PRESETS
+from grannfield.plugin import Named
+from grannfield.presets import OPTIONS
 from grannfield.progress import Whole, session_of, show_as, shown_as
 from grannfield.report.board import leaderboard, ranked, short
 from grannfield.report.results import Results, read_results
@@ -182,108 +176,16 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 def _session(config: pytest.Config) -> Session:
     """The session's settings, checked once; a wrong option is a usage error that says what would be right."""
-    if SESSION in config.stash:
-        return config.stash[SESSION]
-    if kept := config.pluginmanager.get_plugin("grannfield-evidence"):  # numbers are made again from what is kept
-        config.stash[SESSION] = kept.session
-        return config.stash[SESSION]
-    option = config.getoption
-    reports = option("--reports") or config.invocation_params.dir / "reports"
-    preset = PRESETS[option("--preset")]
-    device, engine = _checked_device(option("--device")), ""
-    try:
-        calculators = [find_calculator(text) for text in dict.fromkeys(option("--calculator"))]
-        given = [given_runs(path) for path in dict.fromkeys(option("--trajectories"))]
-        others = bool(calculators or given)
-        models = [find(spec, reports / "checkpoints") for spec in _models(option("--model"), reports, others)]
-        own = list(dict.fromkeys(name for one in given for name in one.materials)) if not (models or calculators) else []
-        chosen = [load_material(name) for name in _list(option("--material")) or own or materials()]
-        if precision := option("--precision"):  # beside the results in the weights' own precision, not instead of them
-            models = [replace(m, label=f"{m.label} {labelled(precision, device)}") for m in models]
-            if any(m.kind == "control" for m in models):
-                raise ValueError("--precision is for networks; a control computes in double precision")
-            if calculators:
-                raise ValueError("--precision is for models of this package; a calculator is told by its own arguments")
-        if option("--engine") == "lammps":
-            engine, models, calculators = _through_lammps(models, calculators)
-        moved = [Named(str(one.path.parent), one.label, one.path, kind="trajectories", kin=one.kin) for one in given]
-        models = with_kin([*models, *calculators, *moved], option("--kin"))
-        for one, material in product(given, chosen):
-            one.read(material)
-    except (LookupError, ValueError, FileNotFoundError, LammpsError) as problem:
-        raise pytest.UsageError(str(problem.args[0])) from problem
-    files = [Results(m.label).path(reports) for m in models]
-    twice = {m.label for m, file in zip(models, files, strict=True) if files.count(file) > 1}
-    if twice:
-        cure = "rename one file, folder or label, or write --calculator LABEL=pkg.mod:factory(...)"
-        raise pytest.UsageError(f"two models would both be called {', '.join(sorted(twice))}; {cure}")
-    stamp = provenance.stamp(device) | _worker(config).get(SHARED, {})
-    protocol = {
-        "preset": preset.name,
-        "described": preset.described,
-        "ramp_ps": preset.ramp_ps,
-        "length_ps": preset.length_ps,
-        "seed": option("--seed"),
-        "split": option("--split"),
-        "reference": option("--reference"),
-        "device": device,
-        "hardware": stamp["hardware"],
-        **({"engine": engine} if engine else {}),
-    }
-    bench = Bench(preset, option("--seed"), device, reports / "store")
-    config.stash[SESSION] = Session(
-        reports, bench, models, chosen, option("--reference"), option("--split"), option("--gate"), protocol, precision,
-        {one.label: one for one in given},
-    )  # fmt: skip
+    if SESSION not in config.stash:
+        if kept := config.pluginmanager.get_plugin("grannfield-evidence"):  # numbers are made again from what is kept
+            config.stash[SESSION] = kept.session
+            return config.stash[SESSION]
+        reports = config.getoption("--reports") or config.invocation_params.dir / "reports"
+        try:
+            config.stash[SESSION] = asked(config.getoption, reports, _worker(config).get(SHARED, {}))
+        except OptionError as problem:
+            raise pytest.UsageError(str(problem)) from problem
     return config.stash[SESSION]
-
-
-def _through_lammps(models: list[Named], calculators: list[Named]) -> tuple[str, list[Named], list[Named]]:
-    """What the engine is called, and the models and calculators that it moves; LookupError where there is no LAMMPS."""
-    from grannfield.lammps.library import open_lammps
-    from grannfield.lammps.runs import engine_name
-
-    open_lammps().close()
-    if named := [m.label for m in models if m.kind == "control"]:
-        raise ValueError(f"--engine lammps is for force fields; {named[0]} tests the suite with the package's own engine")
-    through = [[replace(m, label=m.label + VIA_LAMMPS, engine="lammps") for m in some] for some in (models, calculators)]
-    return engine_name(), *through
-
-
-def _list(values: list[str]) -> list[str]:
-    return list(dict.fromkeys(item.strip() for value in values for item in value.split(",") if item.strip()))
-
-
-def _models(values: list[str], reports: Path, others: bool) -> list[str]:
-    """Names given; SchNet without any, unless there are `others`.
-
-    `all` becomes every registered model that has weights, `controls` every control.
-    """
-    names = []
-    for name in _list(values) or ([] if others else ["schnet"]):
-        if name == "controls":
-            names += every_control()
-            continue
-        if name != "all":
-            names.append(name)
-            continue
-        for known in registered():
-            try:
-                find(known, reports / "checkpoints")
-            except ModelNotFound:
-                continue
-            names.append(known)
-    return list(dict.fromkeys(names))
-
-
-def _checked_device(device: str) -> str:
-    import torch
-
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise pytest.UsageError(f"--device {device}: torch {torch.__version__} sees no GPU here; use --device cpu")
-    if not device.startswith(("cpu", "cuda")):
-        raise pytest.UsageError(f"--device {device}: use cpu, cuda or cuda:N")
-    return device
 
 
 @pytest.fixture(scope="session")

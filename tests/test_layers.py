@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"models", "data", "md", "lammps", "calculator", "call", "foreign", "plugin", "pyg", "recipe", "compiled", "controls"}
     | {"torchsim", "foundation"},
     {"train", "train_folder", "learning", "testing", "speed", "speed_training", "presets", "runs"}
-    | {"motion", "given", "reference", "reproduce", "harness", "session", "contract", "calibrate", "conserved", "report_command"}
+    | {"asked", "motion", "given", "reference", "reproduce", "harness", "session", "contract", "calibrate", "conserved", "report_command"}
     | {"gate", "forecast", "workers", "convert", "checkpoint_command"}
     | {"curves", "figures", "evidence", "html", "publish", "publish_command"},
     {"cli"},
