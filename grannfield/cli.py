@@ -34,7 +34,7 @@ def command_line() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for add in (
         _add_train, _add_md, _add_check, _add_bench, _add_report, _add_models, _add_materials, _add_speed, _add_reproduce,
-        _add_reference, _add_data, _add_calibrate, _add_board, _add_figures, _add_evidence, _add_gate, _add_lammps,
+        _add_study, _add_reference, _add_data, _add_calibrate, _add_board, _add_figures, _add_evidence, _add_gate, _add_lammps,
         _add_checkpoint, _add_convert, _add_publish,
     ):  # fmt: skip
         add(commands)
@@ -411,6 +411,12 @@ def _add_reproduce(commands: Any) -> None:
     from grannfield.reproduce import command
 
     _add_documented(commands, "reproduce", command)
+
+
+def _add_study(commands: Any) -> None:
+    from grannfield.studies import command
+
+    _add_documented(commands, "study", command)
 
 
 def _add_reference(commands: Any) -> None:

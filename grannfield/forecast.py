@@ -11,14 +11,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from grannfield import provenance
 from grannfield.data.material import Material, load_material
 from grannfield.plugin import Named
 from grannfield.progress import duration
 from grannfield.report.results import Results, ResultsError, read_results
-from grannfield.session import Session
+
+if TYPE_CHECKING:
+    from grannfield.session import Session  # which needs the whole installation: what a state of `reproduce` costs does not
 
 LGPS, ATOMS = "Li10GeP2S12", 50
 """What speeds are measured on, and its atoms."""

@@ -244,7 +244,7 @@ class Bench:
                 made_on = provenance.stamp(subject.computes_on(self.device), subject.field.precision)
                 device = subject.engine_device(self.device)
                 energy, forces = predict(subject.field, chosen, device, kept=partial, by=made_on["hardware"])
-                write_predictions(path, energy, forces, made_on)
+                write_predictions(path, energy, forces, made_on, chosen.forces)
                 partial.unlink(missing_ok=True)
         pointer = {"kind": "predictions", "column": column, "path": path.relative_to(self.store).as_posix()}
         pointer |= {"sha256": sha256_of_file(path), "frames_sha256": chosen.sha256}
@@ -282,7 +282,7 @@ class Bench:
 
 def predictions_in(path: Path, data: ReferenceData, chosen: FrameSet, described: str, pointer: dict[str, Any]) -> Predictions:
     """The predictions of a file on the frames they were made for; also of fresh ones, numbers are made from what is read back."""
-    energy, forces, made_on = read_predictions(path)
+    energy, forces, made_on = read_predictions(path, chosen.forces)
     ordered = all(run.kind == "time" for run in data.reference.runs)
     temperatures = tuple(run.temperature for run in data.reference.runs) if ordered else ()
     return Predictions(chosen, energy, forces, described, made_on, temperatures, pointer)

@@ -20,6 +20,7 @@ import numpy as np
 
 from grannfield import provenance
 from grannfield.data.checksum import sha256_of_file
+from grannfield.data.compact import CONSTANT_ENERGY, MOTION
 from grannfield.data.dataset import frames
 from grannfield.data.material import Material
 from grannfield.data.reference import Reference
@@ -255,15 +256,18 @@ def distinct(stamps: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def store_runs(folder: Path, runs: list[MDRun], made_on: list[dict[str, Any]]) -> None:
     """Keep finished runs as run-<r>.h5 and done.json; only then is the partial state thrown away.
 
-    Frames are kept compactly and without forces: no number is made from them, and the engine has looked for forces that are too
-    large at every step. Numbers are made from the runs as they are read back.
+    Frames are kept without forces: no number is made from them, and the engine has looked for forces that are too large at every
+    step. Positions are rounded to 2^-7 Å, of NVE runs to 2^-6 Å, which moves the distance of g(r) from the reference's by at most
+    1.2e-3 (threshold 0.02) and log10 D by 3.1e-4 (`grannfield.data.store` says on what). Numbers are made from the runs as they
+    are read back.
     """
     notes = []
     for r, run in enumerate(runs):
         if run.trajectory is not None:
             about = {"seed": run.seed, "target_temperature": run.protocol.temperature}
             bare = replace(run.trajectory, forces=None, labelled=None)
-            write_trajectory(folder / f"run-{r}.h5", bare, about, compactly=True)
+            rounding = CONSTANT_ENERGY if run.protocol.ensemble == "nve" else MOTION
+            write_trajectory(folder / f"run-{r}.h5", bare, about, compactly=rounding)
         note = {"seed": run.seed, "failure": asdict(run.failure) if run.failure else None, "seconds": run.seconds}
         note |= {"drift": run.drift}
         note["internal_temperature"] = run.internal_temperature if np.isfinite(run.internal_temperature) else None

@@ -44,7 +44,8 @@ LONGER: dict[str, Any] = {"nve_ps": 10.0, "curl_frames": 16, "curl_directions": 
 PRESETS = {
     "smoke": Preset("smoke", 50, (1000.0,), 1.0, 0.2, 1, steps_per_round=10, nve_ps=0.5),
     "brief": Preset("brief", 50, (1000.0,), 2.0, 0.2, 1, steps_per_round=10, nve_ps=0.5),
-    "tiny": Preset("tiny", 200, (1000.0,), 5.0, 0.5, 1, nve_ps=2.0),
+    "tiny": Preset("tiny", 120, (1000.0,), 5.0, 0.5, 1, nve_ps=1.0),
+    "small": Preset("small", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 1, batch=16, nve_ps=2.0, curl_frames=16, curl_directions=4),
     "quick": Preset("quick", 500, (800.0, 1000.0, 1200.0), 10.0, 1.0, 2, batch=16, **LONGER),
     "paper": Preset("paper", 2000, None, 50.0, 5.0, 6, steps_per_round=100, batch=30, nve_runs=2, **LONGER),
 }

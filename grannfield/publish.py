@@ -12,6 +12,7 @@ from grannfield.forcefield import load, registered
 from grannfield.plugin import Named, identity
 from grannfield.report.results import Results, all_results, read_results
 from grannfield.report.scale import scale_of, size
+from grannfield.reproduce.weights import removed
 
 LARGEST_WEIGHTS = 2_000_000
 """Bytes from which on weights are not put beside the package."""
@@ -55,7 +56,8 @@ def _published(one: Results, source: Path, reports: Path, weights: Path | None, 
     kept, sizes = keep(one, source)
     if (curve := checkpoint.parent / "curve.csv").exists():
         write_atomically(curve_path(one, source), curve.read_bytes())
-    shipped = weights is not None and one.label in registered() and checkpoint.stat().st_size <= LARGEST_WEIGHTS
+    small = checkpoint.exists() and checkpoint.stat().st_size <= LARGEST_WEIGHTS
+    shipped = weights is not None and one.label in registered() and small
     if shipped and weights is not None:
         write_atomically(weights / f"{one.label}.safetensors", checkpoint.read_bytes())
         sizes["weights"] = checkpoint.stat().st_size
@@ -67,9 +69,12 @@ def _published(one: Results, source: Path, reports: Path, weights: Path | None, 
 
 def _unfit(one: Results, checkpoint: Path) -> str:
     """Why results cannot be published: no weights, or other ones than were scored."""
-    if not checkpoint.exists():
+    if note := removed(checkpoint.parent):  # too large to be kept: what they were was noted when all was done
+        if one.model.get("identity") != note["identity"]:
+            return f"{checkpoint.parent} held other weights than were scored; make them again"
+    elif not checkpoint.exists():
         return f"{checkpoint} is missing"
-    if one.model.get("identity") != (found := identity(load(checkpoint), Named(one.label, one.label, checkpoint))):
+    elif one.model.get("identity") != (found := identity(load(checkpoint), Named(one.label, one.label, checkpoint))):
         return f"{checkpoint} hashes to {found[:12]}..., other weights were scored; score them again"
     if broken := [score for score in one.scores.values() if score.error]:
         return f"{len(broken)} cells broke, the first: {broken[0].metric} on {broken[0].material}: {broken[0].reason}"

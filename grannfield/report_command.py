@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 
 HELP = "write leaderboard, tables, figures and pages from stored results alone"
 DESCRIPTION = """Write everything that is derived from REPORTS/results/*.json: the leaderboard and its details, Tables 1 and 2
-beside the paper's, S1-S6, tiers and redundancy (Markdown, CSV, LaTeX, HTML), the figures, and index.html to
-click on. Nothing is simulated and nothing is asked of a network; written twice, every file has the same
-bytes. Figures and pages show more where the runs behind the results are still in REPORTS/store. A part that
-needs a package which is not installed is named and left out; the rest is written."""
+beside the paper's, S1-S6, tiers and redundancy (Markdown, CSV, LaTeX, HTML), REPRODUCTION.md with the paper's
+claims and their verdicts, the figures, and index.html to click on. Nothing is simulated and nothing is asked of
+a network; written twice, every file has the same bytes. Figures and pages show more where the runs behind the
+results are still in REPORTS/store. A part that needs a package which is not installed is named and left out;
+the rest is written."""
 EPILOG = """where things go, below REPORTS
   leaderboard.md, details.md     every model on every material, in short and in full
   table1, table2                 the paper's tables, ours beside the published
   supplement/S1 ... S6           errors (S1-S3), diffusivity and conductivity (S4-S6) on each material
   tiers, redundancy              which models can be told apart, which columns say the same
+  REPRODUCTION.md                what the paper asserts, claim by claim: confirmed, refuted or undecided, with the evidence
   *-long.csv                     a row for each number: value, low, high, n, unit, reason, verdict, reference, hash of the weights
   figures/, index.html           pictures, and the board as one file that opens without a network
 
@@ -104,10 +106,19 @@ def write_part(part: str, options: argparse.Namespace) -> list[Path]:
 
 def write_tables(reports: Path, readme: Path | None = None) -> list[Path]:
     """All tables, with the cells of the materials of this installation."""
+    from grannfield.claims.told import write_reproduction
     from grannfield.report.tables import write_reports
 
     formulas = sorted({material for one in all_results(reports) for material in one.materials})
-    return write_reports(reports, readme, {f: ions for f in formulas if (ions := ions_of(f)) is not None})
+    written = write_reports(reports, readme, {f: ions for f in formulas if (ions := ions_of(f)) is not None})
+    return [*written, write_reproduction(reports, sections_of(reports))]
+
+
+def sections_of(reports: Path) -> list[tuple[str, str]]:
+    """What the studies found that the paper could not say, as (heading, Markdown)."""
+    from grannfield.studies.told import sections
+
+    return sections(reports)
 
 
 def ions_of(formula: str) -> Ions | None:

@@ -45,6 +45,8 @@ def fit(
 ) -> Path:
     """Train `field` for `budget_s` seconds in all and return the checkpoint with the lowest validation loss.
 
+    An infinite budget leaves the end to `max_steps`, with a validation after every twentieth of them.
+
     `folder` receives best.safetensors, curve.csv, train.json and last.safetensors, from which the next call with the same
     arguments goes on, with the same batches; a larger budget continues a finished training. `clock` counts training and
     validation, not the preparation of the data. `source` is kept in the checkpoint (data, split); `compiling` is the mode of
@@ -53,6 +55,8 @@ def fit(
     """
     if not budget_s > 0 or (max_steps is not None and max_steps < 1):
         raise TrainingError(f"a budget of {budget_s:g} s and {max_steps} steps leaves nothing to train for")
+    if math.isinf(budget_s) and max_steps is None:
+        raise TrainingError("a training without a budget of time needs a number of steps")
     if field.name not in forcefield.registered():
         raise TrainingError(f"{field.name} is not a registered model, so no checkpoint could say how to rebuild it; use `create`")
     keep_freed_memory()
@@ -137,14 +141,16 @@ class _Trainer:
 
     def run(self, advance: TrainingStep, validation: GraphSet, max_steps: int | None) -> None:
         start = self.clock.now() - self.seconds
-        between = max(1.0, self.budget_s / 20)
-        with progress(self.budget_s, f"training {self.field.name}", "s") as bar:
-            bar.update(self.seconds)
+        by_steps = max_steps if max_steps is not None and math.isinf(self.budget_s) else None
+        whole, unit = (self.budget_s, "s") if by_steps is None else (by_steps, "steps")
+        between = max(1.0, whole / 20)
+        with progress(whole, f"training {self.field.name}", unit) as bar:
+            bar.update(self.seconds if by_steps is None else self.step)
             while not (self.finished(max_steps) and self.validated_here):
                 if not self.finished(max_steps):
                     self._step(advance)
                     now = self.clock.now() - start
-                    bar.update(now - self.seconds)
+                    bar.update(now - self.seconds if by_steps is None else 1)
                     self.seconds = now
                 if self._due(between) or self.finished(max_steps):
                     self._validate(validation)
@@ -153,9 +159,11 @@ class _Trainer:
                     bar.set_postfix_str(f"force MAE {self.curve[-1]['force_mae'] * 1e3:.0f} meV/Å", refresh=False)
 
     def _due(self, between: float) -> bool:
-        """Whether it is time to validate: `between` seconds, or an epoch, after the last time."""
+        """Whether it is time to validate: `between` seconds (steps, where only they are counted), or an epoch, after the last."""
         if self.recipe.validate_every_epoch:
             return self.step // self.steps_per_epoch > self.validated_step // self.steps_per_epoch
+        if math.isinf(self.budget_s):
+            return self.step - self.validated_step >= between
         return self.seconds - self.validated_at >= between
 
     def _step(self, advance: TrainingStep) -> None:
@@ -225,7 +233,7 @@ class _Trainer:
             **self.source,
             "recipe": asdict(self.recipe),
             "seed": self.seed,
-            "budget_s": self.budget_s,
+            **({} if math.isinf(self.budget_s) else {"budget_s": self.budget_s}),
             "clock": self.clock.name,
             "seconds": round(self.seconds, 1),
             "steps": self.step,

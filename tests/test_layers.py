@@ -15,11 +15,12 @@ LAYERS: list[set[str]] = [
     {"grannfield", "units", "files", "progress", "interrupt", "memory", "recording", "loops", "budget"},
     {"graph", "graphset", "neighbors", "all_pairs", "candidates", "trajectory", "score", "nn", "precision", "provenance"}
     | {"energy"},
-    {"forcefield", "checkpoint", "analysis", "report"},
+    {"forcefield", "checkpoint", "analysis", "report", "claims"},
     {"models", "data", "md", "lammps", "calculator", "call", "foreign", "plugin", "pyg", "recipe", "compiled", "controls"}
     | {"torchsim", "foundation"},
     {"train", "train_folder", "learning", "testing", "speed", "speed_training", "presets", "runs"}
-    | {"asked", "motion", "given", "reference", "reproduce", "harness", "session", "contract", "calibrate", "conserved", "report_command"}
+    | {"asked", "motion", "given", "reference", "reproduce", "studies", "harness", "session", "contract", "calibrate"}
+    | {"conserved", "report_command"}
     | {"gate", "forecast", "workers", "convert", "checkpoint_command"}
     | {"curves", "figures", "evidence", "html", "publish", "publish_command"},
     {"cli"},

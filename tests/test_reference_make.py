@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from grannfield.cli import main
-from grannfield.data.entries import listed
+from grannfield.data.compact import LABELLED
+from grannfield.data.entries import enter, listed, run_entry
 from grannfield.data.material import load_material, reference_at
-from grannfield.data.store import read_attributes, read_trajectory
+from grannfield.data.store import read_attributes, read_rounding, read_trajectory, write_trajectory
 from grannfield.files import locked
 from grannfield.reference import make as module
+from grannfield.reference.adopt import add
 from grannfield.trajectory import Trajectory
 
 ROOT = Path(__file__).parents[1]
@@ -211,3 +213,22 @@ def test_a_reference_of_the_same_name_by_another_maker_is_not_added_to(
         assert made("--temperatures", "300", "--name", "waves", "--maker", maker, "--into", str(tmp_path / folder)) == 0
     assert main(["reference", "add", str(tmp_path / "a"), "--into", str(tmp_path / "b")]) == 2
     assert "whose maker is 'another', and these runs' is 'one'" in capsys.readouterr().err
+
+
+def test_a_potentials_run_is_packed_when_it_is_added(tmp_path: Path) -> None:
+    """Whoever stored it plainly; once, also where no seed tells one run from another; others are copied as they are."""
+    here, there = tmp_path / "made", tmp_path / "datasets"
+    run = load_material("Li3PS4").reference().run(1000.0).trajectory()[:40]
+    about = {"maker": "M", "thermostat": "none", "start_temperature": 100.0, "drop": 0.3}
+    values = {"temperature": 1000.0, "ramp_ps": 0.0, "length_ps": 0.4, "interval_fs": 10.0}
+    for kind in ("surrogate", "aimd"):
+        path = write_trajectory(here / "Li3PS4" / f"{kind}.h5", run)
+        enter(path.parent, {"name": kind, "kind": kind, **about}, run_entry(path, values))
+    for state in ("added", "there"):
+        assert [one.path is not None for one in add(here, there)] == [state == "added"] * 2
+    packed, plain = (listed(there / "Li3PS4", "Li3PS4")[kind].runs for kind in ("surrogate", "aimd"))
+    assert (len(packed), len(plain)) == (1, 1)
+    assert read_rounding(packed[0].path) == LABELLED and read_rounding(plain[0].path) is None
+    assert plain[0].path.read_bytes() == (here / "Li3PS4" / "aimd.h5").read_bytes()
+    assert np.abs(packed[0].trajectory().pos - run.pos).max() <= 2.0**-15
+    assert sorted(path.name for path in (there / "Li3PS4").iterdir()) == [".lock", "aimd.h5", "references.toml", "surrogate.h5"]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from grannfield.data.checksum import sha256_of_file
+from grannfield.data.entries import kept_as
 from grannfield.data.reference import KINDS
 from grannfield.data.store import write_trajectory
 from grannfield.trajectory import Trajectory, TrajectoryError
@@ -72,7 +73,7 @@ def convert(source: str | Path, target: str | Path, description: dict[str, Any],
         forces=run.forces, source=where,
     )  # fmt: skip
     attributes = {**description, "timestep_fs": raw.timestep, "interval_fs": interval}
-    write_trajectory(target, stored, attributes)
+    write_trajectory(target, stored, attributes, compactly=kept_as(description["kind"]))
     return run_block(Path(target), stored, description)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from grannfield.data.checksum import sha256_of_file
+from grannfield.data.compact import LABELLED, Rounding
 from grannfield.data.reference import Reference, parse_reference
 from grannfield.data.table import TableError, read_table
 from grannfield.files import write_atomically
@@ -31,6 +32,14 @@ def listed(folder: Path, formula: str) -> dict[str, Reference]:
     blocks = read_table(path).get("reference", []) if path.is_file() else []
     found = [parse_reference(block, folder, str(path), formula) for block in blocks]
     return {reference.name: reference for reference in found}
+
+
+def kept_as(kind: str) -> Rounding | None:
+    """How the runs of a reference of some kind are kept: a potential's compactly, all others with every digit of a plain file.
+
+    A potential's run can be made again; nobody's calculations are rounded further than float32 and float16 do.
+    """
+    return LABELLED if kind == "surrogate" else None
 
 
 def run_entry(path: Path, values: dict[str, Any]) -> str:

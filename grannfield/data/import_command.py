@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
     entry = _entry(options, material, folder, readings)
     paths = store(entry, runs, options.replace, options.repeat)
     for path, one in zip(paths, runs, strict=True):
-        print(f"stored in {path} ({path.stat().st_size / 1e6:.1f} MB): {rounding(one.trajectory)}")
+        print(f"stored in {path} ({path.stat().st_size / 1e6:.1f} MB): {rounding(one.trajectory, path)}")
     label = f"{KINDS[entry.kind]}: {entry.maker}"
     print(f"entered as {entry.name!r} ({label}) of {material.short} in {entry.folder / 'references.toml'}")
     _print_next(entry, runs, options.into)

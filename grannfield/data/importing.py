@@ -11,7 +11,7 @@ import numpy as np
 
 from grannfield.data.arrange import arranged
 from grannfield.data.convert import thin
-from grannfield.data.entries import enter, listed, run_entry
+from grannfield.data.entries import enter, kept_as, listed, run_entry
 from grannfield.data.formats.plausible import kinetic_temperature
 from grannfield.data.material import Material
 from grannfield.data.reference import KINDS, Reference, check_atoms
@@ -212,7 +212,8 @@ def store(entry: Entry, runs: list[Prepared], replace: bool = False, repeat: boo
         for index, run in enumerate(runs):
             check_atoms(run.trajectory, entry.material.structure.z, run.trajectory.source)
             path = _free(entry, run)
-            write_trajectory(path, _named(run.trajectory, entry), {**entry.about, **_values(run)})
+            about = {**entry.about, **_values(run)}
+            write_trajectory(path, _named(run.trajectory, entry), about, compactly=kept_as(entry.kind))
             enter(entry.folder, entry.about, run_entry(path, _values(run)), instead.get(index, ""))
             if index in instead:
                 (entry.folder / instead[index]).unlink(missing_ok=True)

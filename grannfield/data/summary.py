@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import combinations_with_replacement
+from pathlib import Path
 
 import numpy as np
 
 from grannfield.analysis.distances import minimum_distances
-from grannfield.data.store import FLOAT16_LIMIT
+from grannfield.data.compact import ENERGY_BITS
+from grannfield.data.store import FLOAT16_LIMIT, read_rounding, read_trajectory
 from grannfield.trajectory import Trajectory
 from grannfield.units import formula, symbol
 
@@ -85,17 +87,19 @@ def nearest(trajectory: Trajectory) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: item[1])[:SHOWN])
 
 
-def rounding(trajectory: Trajectory) -> str:
-    """What storing costs: positions as float32, forces as float16 below the store's limit."""
-    pos = np.asarray(trajectory.pos)
-    text = f"positions float32 (to {np.abs(pos - pos.astype(np.float32)).max():.0e} Å)"
-    if trajectory.forces is None:
+def rounding(trajectory: Trajectory, path: Path) -> str:
+    """What storing it in a file has cost, in words."""
+    kept, stored = read_rounding(path), read_trajectory(path)
+    off = np.abs(np.asarray(trajectory.pos) - stored.pos).max()
+    text = f"positions {'float32' if kept is None else f'in units of 2^-{kept.position_bits} Å'} (to {off:.0e} Å)"
+    if trajectory.forces is None or stored.forces is None:
         return text
     forces = np.asarray(trajectory.forces, float)
-    forces = forces[np.isfinite(forces)]
-    if not len(forces) or np.abs(forces).max() >= FLOAT16_LIMIT:
+    known = np.isfinite(forces)
+    if not known.any() or (kept is None and np.abs(forces[known]).max() >= FLOAT16_LIMIT):
         return f"{text}, forces float32"
-    off = 1e3 * np.abs(forces - forces.astype(np.float16).astype(float))
-    return (
-        f"{text}, forces float16 (to {np.sqrt(np.square(off).mean()):.2f} meV/Å rms, {off.max():.1f} at most), energies float64"
-    )
+    lost = 1e3 * np.abs(forces - stored.forces)[known]
+    how = "float16" if kept is None else f"of 2^-{kept.force_bits} eV/Å"
+    energies = "float64" if kept is None else f"of 2^-{ENERGY_BITS} eV"
+    rms = np.sqrt(np.square(lost).mean())
+    return f"{text}, forces {how} (to {rms:.2f} meV/Å rms, {lost.max():.1f} at most), energies {energies}"

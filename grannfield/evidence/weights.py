@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from grannfield.data.dataset import FrameSet
+from grannfield.data.store import read_rounding
 from grannfield.evidence.compare import Cell
 from grannfield.evidence.files import Altered, NotKept
 from grannfield.evidence.kept import Evidence, KeptRun
@@ -16,12 +17,14 @@ from grannfield.harness import Predictions, predict
 from grannfield.plugin import ModelNotFound, find, identity, open_model
 from grannfield.report.results import Results
 
-FORCE_ALLOWANCE = {"float64": 1e-3, "float32": 2e-3, "tf32": 5e-2}
-"""eV/Å by which a force may differ from the kept one: rounding of 0.5e-3 of the file, and another processor's of the network."""
+FORCE_ALLOWANCE = {"float64": 1.5e-3, "float32": 2.5e-3, "tf32": 5e-2}
+"""eV/Å by which a force may differ from the kept one: rounding of 1e-3 of the file, and another processor's of the network."""
 RELATIVE = 1e-3
 """And in units of the largest force of the frame."""
-POSITION_ROUNDING = 2.0**-10 / np.sqrt(12)
-"""Å, rms, of kept positions."""
+DEVIATIONS = 5
+"""Energies may differ by so many standard deviations of what the rounding of positions makes of them (at most 3 are found)."""
+DIRECT = 20
+"""Times that where forces are no gradient, and say little of how the energy changes."""
 
 
 def weights_of(one: Results, reports: Path) -> ForceField | None:
@@ -119,7 +122,9 @@ def _energies(field: ForceField, run: KeptRun, frames: int, random: np.random.Ge
         return str(problem)
     gap = np.abs(energy - part.energy)
     slope = np.sqrt((forces**2).sum(axis=(1, 2)))
-    allowed = 1e-2 + 1e-5 * np.abs(energy) + (10 if field.conservative else 100) * POSITION_ROUNDING * slope
+    rounding = read_rounding(run.path)
+    moved = 2.0**-rounding.position_bits / np.sqrt(12) if rounding else 0.0  # Å, rms
+    allowed = 1e-2 + 1e-5 * np.abs(energy) + DEVIATIONS * (1 if field.conservative else DIRECT) * moved * slope
     worst = int((gap / allowed).argmax())
     if gap[worst] <= allowed[worst]:
         return ""

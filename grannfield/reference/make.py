@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from grannfield.data.entries import enter, listed, run_entry
+from grannfield.data.entries import enter, kept_as, listed, run_entry
 from grannfield.data.material import Material, search_folders, user_datasets_folder
 from grannfield.data.reference import Reference
 from grannfield.data.store import StoreError, read_attributes, write_trajectory
@@ -194,7 +194,7 @@ def _stored(order: Order, run: MDRun, makers: list[dict[str, Any]]) -> Path:
     instead_of = entered(order, protocol, run.seed)
     path = free_path(order.folder, f"{order.name}_{protocol.temperature:g}K", order.material.formula, about)
     source = f"{order.material.formula} at {protocol.temperature:g} K, {order.kind}: {order.maker.name}"
-    write_trajectory(path, replace(trajectory, source=source), about)
+    write_trajectory(path, replace(trajectory, source=source), about, compactly=kept_as(order.kind))
     enter(order.folder, order.about(protocol), run_entry(path, values), instead_of)
     if instead_of:
         (order.folder / instead_of).unlink(missing_ok=True)

@@ -94,12 +94,24 @@ def through_ase(model: dict[str, Any]) -> str:
     return f"`{settings.get('calculator', model.get('spec', ''))}` through ASE ({packages or 'no package'}); {trained}"
 
 
+def budget_of(story: dict[str, Any]) -> str:
+    """What a training could spend: minutes, or frames where the time was not limited; empty where that is not known.
+
+    >>> budget_of({"budget_s": 480.0}), budget_of({"whole_budget": {"samples": 20000}}), budget_of({})
+    ('8 min', '20,000 frames', '')
+    """
+    if "budget_s" in story:
+        return f"{story['budget_s'] / 60:g} min"
+    samples = story.get("whole_budget", {}).get("samples")
+    return "" if samples is None else f"{samples:,} frames"
+
+
 def training(story: dict[str, Any]) -> str:
     """How weights came to be, in a line."""
     if "seconds" not in story:
         return "origin of the weights unknown"
     return (
-        f"best of {story['budget_s'] / 60:g} min of training, after {story['seconds'] / 60:.3g} min, {story['steps']} steps of "
+        f"best of {budget_of(story) or 'a budget'} of training, after {story['seconds'] / 60:.3g} min, {story['steps']} steps of "
         f"{story['recipe']['batch_size']}, on {story['material']} ({story['reference']}), {story['samples_per_s']:.3g} samples/s "
         f"on {story['hardware']}"
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from grannfield.report.results import Results
 
-SCALES = ("smoke", "brief", "tiny", "quick", "small", "paper")
+SCALES = ("smoke", "brief", "tiny", "small", "quick", "paper")
 """Presets, smallest first; any other, such as motion made elsewhere, comes before them."""
 
 

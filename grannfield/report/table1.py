@@ -9,7 +9,7 @@ from grannfield.report import paper
 from grannfield.report.board import row_name
 from grannfield.report.cells import behind, score_cell
 from grannfield.report.contract import measured_symmetry
-from grannfield.report.origins import surrogate_note
+from grannfield.report.origins import budget_of, surrogate_note
 from grannfield.report.results import Results
 from grannfield.report.table import Cell, Page, Table, significant
 
@@ -132,8 +132,7 @@ def _training(one: Results | None, name: str) -> tuple[Cell, Cell, Cell]:
     samples = (
         Cell(("unknown",)) if rate is None else Cell((significant(rate),), records=(_record(one, name, "samples_per_s", rate),))
     )
-    minutes = f"{story['budget_s'] / 60:g} min" if "budget_s" in story else "unknown time"
-    return epochs, samples, Cell((f"{minutes}, {story.get('training_frames', 'unknown'):,} frames",))
+    return epochs, samples, Cell((f"{budget_of(story) or 'unknown time'}, {story.get('training_frames', 'unknown'):,} frames",))
 
 
 def _speed(one: Results) -> Cell:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from grannfield.data.material import load_material
-from grannfield.reproduce.scales import Scale
+from grannfield.forcefield import split_name
+from grannfield.reproduce.scales import BEHIND, Scale
 
-KINDS = ("speed", "train", "md", "score")
+KINDS = ("train", "md", "score", "speed")
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Piece:
 
     kind: str
     model: str
+    """With its behaviour, as in `schnet@published`; speed is measured in the default one."""
     material: str = ""
     """Short name."""
     temperature: float | None = None
@@ -31,26 +33,39 @@ class Piece:
         return ":".join((self.kind, self.model, *where))
 
 
-def plan_of(scale: Scale, models: Iterable[str] | None = None) -> list[Piece]:
-    """All pieces of a scale, model by model as the scale orders them; a piece comes after those it needs.
+def named(name: str) -> Piece:
+    """The piece of a name, without what it needs.
 
-    ValueError for a model that the scale does not have.
+    >>> named("md:schnet@published:LGPS:1000K")
+    Piece(kind='md', model='schnet@published', material='LGPS', temperature=1000.0, needs=())
     """
-    wanted = list(models or scale.train_minutes)
-    if unknown := [name for name in wanted if name not in scale.train_minutes]:
+    kind, model, *where = name.split(":")
+    return Piece(kind, model, where[0], float(where[1].rstrip("K"))) if where else Piece(kind, model)
+
+
+def plan_of(scale: Scale, models: Iterable[str] | None = None) -> list[Piece]:
+    """All pieces of a scale, a piece after those it needs: row after row of the board, then what makes none.
+
+    A row is a model in one behaviour; its pieces stand together. First come the default behaviours, each a new architecture on
+    the board, in the scale's order (light and good ones first), then the published ones; then speed at Table 1's size, which
+    adds to a row that is there. ValueError for a model that the scale does not have.
+    """
+    wanted = list(models or scale.models)
+    if unknown := [name for name in wanted if split_name(name)[0] not in scale.train_minutes]:
         raise ValueError(f"no model is called {', '.join(unknown)}; there are {', '.join(scale.train_minutes)}")
-    return [piece for name in scale.train_minutes if name in wanted for piece in _of_model(scale, name)]
+    rows = [name + behind for behind in BEHIND.values() for name in scale.train_minutes if name + behind in wanted]
+    names = dict.fromkeys(split_name(model)[0] for model in rows)
+    return [piece for model in rows for piece in _row(scale, model)] + [Piece("speed", name) for name in names]
 
 
-def _of_model(scale: Scale, model: str) -> list[Piece]:
+def _row(scale: Scale, model: str) -> list[Piece]:
     train = Piece("train", model)
     motions = []
     for name in scale.materials:
         material = load_material(name)
         for temperature in scale.suite.temperatures or material.temperatures:
             motions.append(Piece("md", model, material.short, temperature, (train.name,)))
-    score = Piece("score", model, needs=(train.name, *(piece.name for piece in motions)))
-    return [Piece("speed", model), train, *motions, score]
+    return [train, *motions, Piece("score", model, needs=(train.name, *(piece.name for piece in motions)))]
 
 
 def chosen(pieces: Sequence[Piece], patterns: Sequence[str]) -> list[Piece]:

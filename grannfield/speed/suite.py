@@ -46,6 +46,7 @@ class Request:
     seconds: float = 60.0
     replicas: tuple[int, ...] = REPLICAS
     precision: str = "float32"
+    comparing: bool = True
 
 
 def write_speed(
@@ -58,18 +59,21 @@ def write_speed(
     only: Sequence[str] | None = None,
     replicas: Sequence[int] = REPLICAS,
     precision: str = "float32",
+    comparing: bool = True,
 ) -> Path:
     """Measure what is asked for and put it into speed/<hardware>.json below a reports folder, each piece as soon as it is done.
 
     Entries of the same name are replaced and all others kept, so that a run that is cut off loses one piece. `names` are
-    models (all when empty), `only` sections, `rounds` those of a comparison, `seconds` those of one model's steps.
-    RuntimeError, at the end, names the pieces that failed.
+    models (all when empty), `only` sections, `rounds` those of a comparison, `seconds` those of one model's steps; not
+    `comparing`: only ours. RuntimeError, at the end, names the pieces that failed.
     """
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("torch sees no GPU here; leave out --device or install torch for CUDA")
     path = folder / "speed" / f"{slug(hardware_name(device))}.json"
     content_of(path, device)  # a file that cannot be added to is found before anything is measured
-    request = Request(tuple(names or registered()), tuple(only or SECTIONS), rounds, device, seconds, tuple(replicas), precision)
+    request = Request(
+        tuple(names or registered()), tuple(only or SECTIONS), rounds, device, seconds, tuple(replicas), precision, comparing
+    )
     pieces = list(pieces_of(request))
     failed = []
     with progress(len(pieces), "speed", "pieces") as bar:
@@ -108,7 +112,7 @@ def pieces_of(request: Request) -> Iterator[Piece]:
     if "training" in request.only:
         for name in request.names:
             yield "training", name, partial(_training, name, request.device, request.seconds)
-        for name in (n for n in request.names if n in LITERAL):
+        for name in (n for n in request.names if n in LITERAL and request.comparing):
             yield "training", f"{name} against the literal step", partial(_training_beside, name, request.rounds)
 
 

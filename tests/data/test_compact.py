@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import h5py
 import numpy as np
 import pytest
 
 from grannfield.data import compact
-from grannfield.data.store import StoreError, read_attributes, read_trajectory, write_trajectory
+from grannfield.data.checksum import sha256_of_arrays
+from grannfield.data.store import StoreError, read_attributes, read_rounding, read_trajectory, write_trajectory
 from grannfield.trajectory import Trajectory
 
 
@@ -27,8 +30,11 @@ def vibrating(n_frames=300, n_atoms=24, seed=0, drift=0.0, interval=10.0):
     )  # fmt: skip
 
 
-def again(tmp_path, run, **attributes):
-    return read_trajectory(write_trajectory(tmp_path / "run.h5", run, attributes, compactly=True))
+FINE = compact.Rounding(10)
+
+
+def again(tmp_path, run, rounding=FINE, **attributes):
+    return read_trajectory(write_trajectory(tmp_path / "run.h5", run, attributes, compactly=rounding))
 
 
 def test_round_trip(tmp_path):
@@ -42,6 +48,31 @@ def test_round_trip(tmp_path):
     assert read_attributes(tmp_path / "run.h5") == {"seed": 7}
 
 
+@pytest.mark.parametrize("rounding", [compact.MOTION, compact.CONSTANT_ENERGY, FINE])
+def test_a_file_says_how_finely_it_is_rounded(tmp_path, rounding):
+    run = vibrating()
+    found = again(tmp_path, run, rounding)
+    off = np.abs(found.pos - run.pos)
+    assert 0.9 * 2.0**-rounding.position_bits / 2 < off.max() <= 2.0**-rounding.position_bits / 2
+    assert read_rounding(tmp_path / "run.h5") == rounding
+    assert read_rounding(write_trajectory(tmp_path / "plain.h5", run)) is None
+
+
+def test_files_of_earlier_versions_are_read(tmp_path):
+    """Version 2 kept positions to 2^-10 Å and did not say so."""
+    packed = compact.packed_positions(compact.fixed_point(vibrating(40).pos, 10), vibrating(40).z)
+    content, layout = compact.to_bytes(packed | {"z": vibrating(40).z, "cell": 8 * np.eye(3), "clock": np.array([0.0, 10.0])})
+    stored, header = {"packed": np.frombuffer(content, dtype=np.uint8)}, {"kind": "time", "source": "old", "layout": layout}
+    text = json.dumps({"attributes": {}, **header})
+    path = tmp_path / "old.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs.update({"format": "grannfield trajectory", "version": 2, "header": text})
+        file.attrs["sha256"] = sha256_of_arrays(stored, text)
+        file["packed"] = stored["packed"]
+    assert np.abs(read_trajectory(path).pos - vibrating(40).pos).max() <= 2.0**-11
+    assert read_rounding(path) == FINE
+
+
 def test_nothing_is_lost_by_storing_twice(tmp_path):
     once = again(tmp_path, vibrating())
     twice = again(tmp_path, once)
@@ -52,8 +83,11 @@ def test_nothing_is_lost_by_storing_twice(tmp_path):
 def test_small(tmp_path):
     """A third of the plain file at least, whatever the atoms do; a fifth for real runs."""
     run = vibrating(1000)
-    plain, packed = (write_trajectory(tmp_path / f"{c}.h5", run, compactly=c).stat().st_size for c in (False, True))
-    assert packed < 0.33 * plain
+    size = {
+        bits: write_trajectory(tmp_path / "run.h5", run, compactly=bits and compact.Rounding(bits)).stat().st_size
+        for bits in (None, 10, 7)
+    }
+    assert size[10] < 0.33 * size[None] and size[7] < size[10]
 
 
 @pytest.mark.parametrize("drift", [0.05, 3.0, 200.0])
@@ -91,7 +125,7 @@ def test_unknown_temperatures_stay_unknown(tmp_path):
 def test_too_far_out_is_stored_plainly(tmp_path):
     run = vibrating(30)
     far = Trajectory(z=run.z, pos=1e12 + run.pos, cell=run.cell[0], time=run.time)
-    with h5py.File(write_trajectory(tmp_path / "far.h5", far, compactly=True)) as file:
+    with h5py.File(write_trajectory(tmp_path / "far.h5", far, compactly=FINE)) as file:
         assert file.attrs["version"] == 1 and "pos" in file
 
 
@@ -106,7 +140,7 @@ def test_labels_and_unordered_frames_are_not_rounded(tmp_path):
 
 
 def test_damage_is_seen(tmp_path):
-    path = write_trajectory(tmp_path / "run.h5", vibrating(), compactly=True)
+    path = write_trajectory(tmp_path / "run.h5", vibrating(), compactly=FINE)
     with h5py.File(path, "a") as file:
         content = file["packed"][()]
         content[len(content) // 2] ^= 1

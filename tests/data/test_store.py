@@ -101,7 +101,7 @@ def test_a_later_version_asks_for_an_upgrade(tmp_path):
     path = write_trajectory(tmp_path / "run.h5", trajectory())
     with h5py.File(path, "a") as file:
         file.attrs["version"] = store.VERSION + 1
-    with pytest.raises(StoreError, match=r"format version 3.*upgrade"):
+    with pytest.raises(StoreError, match=r"format version 4.*upgrade"):
         read_trajectory(path)
 
 

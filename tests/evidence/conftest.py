@@ -60,7 +60,7 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = store / "predictions" / f"{column}.npz"
         if column == "windows":
             energy, forces = predict(field, chosen, "cpu", batch=25)
-        write_predictions(path, energy, forces, MADE_ON | {"precision": f"float32, {column}"})
+        write_predictions(path, energy, forces, MADE_ON | {"precision": f"float32, {column}"}, chosen.forces)
         pointer = {"kind": "predictions", "column": column, "path": f"predictions/{column}.npz", "frames_sha256": chosen.sha256}
         pointers[column] = [pointer | {"sha256": sha256_of_file(path)}]
     stamp = {"reference": data.reference.label, "reference_runs": {r.path.name: r.sha256 for r in data.reference.runs}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import numpy as np
 import pytest
 
 from grannfield import cli
+from grannfield.data import compact
 from grannfield.data.checksum import sha256_of_file
 from grannfield.data.predicted import read_predictions, write_predictions
-from grannfield.data.store import read_attributes, read_trajectory, write_trajectory
+from grannfield.data.store import StoreError, read_attributes, read_trajectory, write_trajectory
 from grannfield.evidence.compare import differences
+from grannfield.evidence.kept import reference_data
+from grannfield.evidence.subject import described_subject
+from grannfield.harness import unseen_frames
 from grannfield.report.results import Results, read_results
 
 from .conftest import FORMULA, LABEL, LGPS, rewritten
@@ -40,7 +45,7 @@ def test_one_altered_frame(reports, stored, capsys):
     run, about, old = read_trajectory(path), read_attributes(path), sha256_of_file(path)
     pos = run.pos.copy()
     pos[60, 3] += [0.8, 0.0, 0.0]
-    write_trajectory(path, replace(run, pos=pos), about, compactly=True)
+    write_trajectory(path, replace(run, pos=pos), about, compactly=compact.MOTION)
     assert verify(reports, FORMULA, "rdf_mae", "--frames", "0") == 1
     assert "the file was altered" in capsys.readouterr().out
     rewritten(reports, old, sha256_of_file(path))
@@ -99,8 +104,9 @@ def test_consistently_forged_predictions_are_caught_by_the_weights(reports, stor
     """Forces drawn towards the reference, every hash and number rewritten: only the model itself can tell."""
     found = pointer(stored, "force_r2")
     path = reports / "store" / found["path"]
-    energy, forces, made_on = read_predictions(path)
-    write_predictions(path, energy, 0.9 * forces, made_on)
+    reference = unseen_frames(described_subject(stored), reference_data(FORMULA, ""), "windows", 50, 0)[0].forces
+    energy, forces, made_on = read_predictions(path, reference)
+    write_predictions(path, energy, forces + 0.5 * (reference - forces), made_on, reference)
     rewritten(reports, found["sha256"], sha256_of_file(path))
     assert cli.main(["rescore", LABEL, "--reports", str(reports)]) == 0
     assert verify(reports, FORMULA, "force_r2", "--frames", "0") == 0
@@ -112,7 +118,7 @@ def test_forged_motion_is_caught_by_the_energy_of_its_frames(reports, stored, ca
     found = pointer(stored, "nve_drift")
     path = reports / "store" / found["path"]
     run, about = read_trajectory(path), read_attributes(path)
-    write_trajectory(path, replace(run, energy=run.energy[::-1] + 0.5), about, compactly=True)
+    write_trajectory(path, replace(run, energy=run.energy[::-1] + 0.5), about, compactly=compact.MOTION)
     rewritten(reports, found["sha256"], sha256_of_file(path))
     assert verify(reports, FORMULA, "nve_drift", "--frames", "5") == 1
     assert "energies (nve)" in capsys.readouterr().out
@@ -203,13 +209,35 @@ def test_predictions_belong_to_their_frames(reports, stored):
     assert verify(reports, FORMULA, "force_r2", "--frames", "0") == 1
 
 
-def test_forces_are_kept_to_a_thousandth(tmp_path):
+@pytest.mark.parametrize("beside", [True, False])
+def test_forces_are_kept_to_a_thousandth(tmp_path, beside):
     random = np.random.default_rng(0)
     energy, forces = -200 + random.normal(size=7), random.normal(size=(7, 5, 3))
-    made_on = {"hardware": "x"}
-    again = read_predictions(write_predictions(tmp_path / "p.npz", energy, forces, made_on))
-    assert np.abs(again[0] - energy).max() <= 2**-21 and np.abs(again[1] - forces).max() <= 2**-11 and again[2] == made_on
-    twice = read_predictions(write_predictions(tmp_path / "q.npz", *again))
-    assert np.array_equal(twice[0], again[0]) and np.array_equal(twice[1], again[1])
-    far = read_predictions(write_predictions(tmp_path / "r.npz", energy, 1e12 * forces, made_on))
+    made_on, near = {"hardware": "x"}, (forces + 0.1 * random.normal(size=forces.shape)).astype(np.float16)
+    reference = near if beside else None
+    again = read_predictions(write_predictions(tmp_path / "p.npz", energy, forces, made_on, reference), reference)
+    assert np.abs(again[0] - energy).max() <= 2**-21 and np.abs(again[1] - forces).max() <= 2**-10 and again[2] == made_on
+    write_predictions(tmp_path / "q.npz", *again, reference)
+    assert (tmp_path / "q.npz").read_bytes() == (tmp_path / "p.npz").read_bytes()
+    far = read_predictions(write_predictions(tmp_path / "r.npz", energy, 1e12 * forces, made_on, reference))
     assert np.array_equal(far[1], 1e12 * forces)
+
+
+def test_differences_from_other_forces_are_refused(tmp_path):
+    forces = np.random.default_rng(0).normal(size=(7, 5, 3))
+    path = write_predictions(tmp_path / "p.npz", np.zeros(7), forces, {}, 0.9 * forces)
+    for other in (0.91 * forces, None):
+        with pytest.raises(StoreError, match=r"p\.npz keeps differences from forces of a reference with SHA-256 .* has changed"):
+            read_predictions(path, other)
+
+
+def test_predictions_of_earlier_versions_need_no_reference(tmp_path):
+    """They kept forces themselves, to 2^-10 eV/Å, and said nothing of it."""
+    units = np.array([[[1024, -512, 3]]])
+    arrays = {"energy-steps": compact.packed_series(np.array([-1.5]), 20), "force-units": np.moveaxis(units, 0, -1)}
+    content, layout = compact.to_bytes(arrays)
+    packed = np.frombuffer(content, dtype=np.uint8)
+    np.savez(tmp_path / "old.npz", packed=packed, layout=np.array(json.dumps(layout)), made_on=np.array("{}"))
+    for reference in (None, np.ones((1, 1, 3))):
+        energy, forces, _ = read_predictions(tmp_path / "old.npz", reference)
+        assert energy.tolist() == [-1.5] and forces.tolist() == [[[1.0, -0.5, 3 / 1024]]]

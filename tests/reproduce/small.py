@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from grannfield.cli import main
+from grannfield.data import dataset
 from grannfield.presets import PRESETS, Preset
 from grannfield.reproduce import work
 from grannfield.reproduce.scales import SCALES, Scale
@@ -33,9 +34,18 @@ MOMENT = Preset("moment", 10, (1000.0,), 0.1, 0.02, 1, nve_ps=0.02)
 TRAIN, MD, SCORE = "train:schnet", "md:schnet:beta-Li3PS4:1000K", "score:schnet"
 
 
+FRAMES = dataset.frames
+
+
+def few(*arguments: Any, limit: int | None = None, **named: Any) -> Any:
+    """No more frames than a step or two needs: their neighbours are what would take time."""
+    return FRAMES(*arguments, limit=min(limit or 24, 24), **named)
+
+
 def install(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
     """Make the scale known as `test`, with pieces worth beginning whatever time is left."""
     monkeypatch.setitem(PRESETS, "moment", MOMENT)
+    monkeypatch.setattr(dataset, "frames", few)
     monkeypatch.setitem(SCALES, "test", replace(SMALL, **changes))
     for kind in work.LEAST_S:
         monkeypatch.setitem(work.LEAST_S, kind, 0.0)
@@ -55,16 +65,20 @@ def endings(state: Path, name: str) -> list[str]:
     return [sitting["ended"] for sitting in pieces(state)[name]["sittings"]]
 
 
-def program(state: Path, *arguments: str, before: str = "", preset: str = "smoke") -> list[str]:
+def program(state: Path, *arguments: str, before: str = "", preset: str = "moment", **changes: Any) -> list[str]:
     """A process of its own that does the same; `before` runs first."""
     source = f"""
 import sys
 {before}
-from dataclasses import replace
+from grannfield.data import dataset
+real = dataset.frames
+dataset.frames = lambda *arguments, limit=None, **named: real(*arguments, limit=min(limit or 24, 24), **named)
+from grannfield.presets import PRESETS, Preset
+PRESETS["moment"] = {MOMENT!r}
 from grannfield.reproduce import work
 from grannfield.reproduce.scales import SCALES, Scale
 work.LEAST_S.update(dict.fromkeys(work.LEAST_S, 0.0))
-SCALES["test"] = {replace(SMALL, preset=preset)!r}
+SCALES["test"] = {replace(SMALL, preset=preset, **changes)!r}
 from grannfield.cli import main
 sys.exit(main(["reproduce", "--scale", "test", "--state", {str(state)!r}, *{list(arguments)!r}]))
 """

@@ -12,7 +12,7 @@ from grannfield.forcefield import create, is_reduced, registered
 from grannfield.presets import PRESETS
 from grannfield.reproduce.plan import KINDS, chosen, plan_of
 from grannfield.reproduce.scales import SCALES
-from grannfield.reproduce.work import SCORING_NEEDS
+from grannfield.reproduce.suite import NEEDS
 
 TINY = SCALES["tiny"]
 
@@ -24,10 +24,11 @@ def test_every_piece_comes_after_those_it_needs() -> None:
         seen.append(piece.name)
     assert len(seen) == len(set(seen)) == len(registered()) * (3 + 3)
     assert seen[:6] == [
-        "speed:schnet", "train:schnet", "md:schnet:LGPS:1000K", "md:schnet:beta-Li3PS4:1000K", "md:schnet:Li4GeS4:1000K",
-        "score:schnet",
+        "train:schnet", "md:schnet:LGPS:1000K", "md:schnet:beta-Li3PS4:1000K", "md:schnet:Li4GeS4:1000K", "score:schnet",
+        "train:cgcnn",
     ]  # fmt: skip
-    score = plan_of(TINY, ["cgcnn"])[-1]
+    assert seen[-11:] == [f"speed:{name}" for name in TINY.train_minutes], "what adds to a row comes after all rows"
+    score = plan_of(TINY, ["cgcnn"])[-2]
     assert score.needs == ("train:cgcnn", *(f"md:cgcnn:{m}:1000K" for m in ("LGPS", "beta-Li3PS4", "Li4GeS4")))
 
 
@@ -59,7 +60,7 @@ def test_pieces_are_chosen_by_whole_words() -> None:
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("training", "'training'; there are speed, train, md, score"),
+        ("training", "'training'; there are train, md, score, speed"),
         ("train:shnet", "there are train:schnet, train:cgcnn, train:deeper_gatgnn"),
         ("md:schnet:Li3PS4", "there are md:schnet:LGPS, md:schnet:beta-Li3PS4, md:schnet:Li4GeS4"),
         ("md:schnet:LGPS:900K", "there are md:schnet:LGPS:1000K"),
@@ -71,9 +72,11 @@ def test_a_wrong_name_says_what_there_is(pattern: str, message: str) -> None:
         chosen(plan_of(TINY), ["speed", pattern])
     with pytest.raises(ValueError, match="no model is called shnet; there are schnet, cgcnn"):
         plan_of(TINY, ["shnet"])
+    with pytest.raises(ValueError, match="after the @ only `published` is known"):
+        plan_of(TINY, ["schnet@new"])
 
 
 def test_what_scoring_needs_is_what_the_package_requires() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     required = {text.split(">")[0] for text in project["dependencies"]}
-    assert set(SCORING_NEEDS.values()) <= required
+    assert set(NEEDS.values()) <= required

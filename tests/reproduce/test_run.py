@@ -18,8 +18,8 @@ from grannfield.files import locked
 from grannfield.forcefield import load, weights_hash
 from grannfield.md import block
 from grannfield.md import simulate as engine
+from grannfield.reproduce import hands, suite, work
 from grannfield.reproduce import run as running
-from grannfield.reproduce import work
 from tests.reproduce.small import MD, SCORE, SMALL, TINY, TRAIN, endings, install, pieces, reproduce
 
 
@@ -127,8 +127,8 @@ def test_cut_off_twice_in_training_and_once_in_md_and_continued_bit_for_bit(
 
 def test_the_clock_itself_cuts_a_training_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, max_steps=None)
-    assert reproduce(tmp_path, "--minutes", "0.06", "--only", "train") == 0
-    assert endings(tmp_path, TRAIN) == ["cut off"] and 1 < pieces(tmp_path)[TRAIN]["seconds"] < 30
+    assert reproduce(tmp_path, "--minutes", "0.03", "--only", "train") == 0
+    assert endings(tmp_path, TRAIN) == ["cut off"] and 0.5 < pieces(tmp_path)[TRAIN]["seconds"] < 30
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
@@ -207,7 +207,7 @@ def test_scoring_waits_for_an_installation(
 ) -> None:
     state = tmp_path / "state"
     shutil.copytree(whole, state)
-    monkeypatch.setattr(work, "_installed", lambda module: module not in ("pytest", "pymatgen.core"))
+    monkeypatch.setattr(suite, "_installed", lambda module: module not in ("pytest", "pymatgen.core"))
     assert reproduce(state, "--only", "score") == 0
     assert SCORE not in pieces(state)
     assert reproduce(state, "--list") == 0
@@ -257,13 +257,26 @@ def test_without_its_notes_a_state_is_still_recognised(tmp_path: Path, whole: Pa
     assert not (state / "pieces.json").exists(), "nothing was done again"
 
 
-def test_a_second_call_is_refused_while_the_first_is_at_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with locked(tmp_path):
+def test_a_state_in_the_hands_of_an_earlier_version_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hands, "PATIENCE_S", 0.0)
+    with locked(tmp_path):  # which it took for itself
         assert reproduce(tmp_path, "--only", "train") == 2
-        assert "another process is working in" in capsys.readouterr().err
+        assert "another process has taken" in capsys.readouterr().err
         assert reproduce(tmp_path, "--list") == 0
         assert "another process is working in" in capsys.readouterr().out
     assert not (tmp_path / "plan.json").exists()
+
+
+def test_a_piece_in_other_hands_is_left_to_them_and_others_are_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with hands.present(tmp_path), hands.in_hand(tmp_path, TRAIN):
+        assert reproduce(tmp_path, "--models", "schnet,schnet@published", "--only", "train") == 0
+        assert capsys.readouterr().out.splitlines()[-1] == f"1 of 2 pieces done; another call has in hand: {TRAIN}"
+        assert reproduce(tmp_path, "--only", "md", "--minutes", "0.03") == 0  # it waits for the training, in vain
+        out = capsys.readouterr().out
+    assert TRAIN not in pieces(tmp_path) and endings(tmp_path, "train:schnet@published") == ["done"]
+    assert "0 of 1 pieces done; the others wait: see --list" in out
 
 
 @pytest.mark.parametrize(
@@ -289,8 +302,10 @@ def test_speed_is_measured_once_on_each_hardware(tmp_path: Path, monkeypatch: py
 
     asked: list[str] = []
 
-    def write_speed(reports: Path, rounds: int, names: list[str], *, device: str, only: list[str], seconds: float) -> Path:
-        assert (reports, rounds, names, device, seconds) == (tmp_path / "reports", 1, ["schnet"], "cpu", 0.1)
+    def write_speed(
+        reports: Path, rounds: int, names: list[str], *, device: str, only: list[str], seconds: float, comparing: bool
+    ) -> Path:
+        assert (reports, rounds, names, device, seconds) == (tmp_path / "reports", 1, ["schnet"], "cpu", 0.1) and not comparing
         asked.extend(only)
         if len(asked) == 2:
             alarm()
