@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -17,7 +17,7 @@ from grannfield.harness import Bench
 from grannfield.lammps.library import LammpsError
 from grannfield.plugin import VIA_LAMMPS, ModelNotFound, Named, find, find_calculator, with_kin
 from grannfield.precision import labelled
-from grannfield.presets import PRESETS
+from grannfield.presets import PRESETS, items, usable_device
 from grannfield.report.results import Results
 from grannfield.session import Session
 
@@ -26,33 +26,13 @@ class OptionError(ValueError):
     """Options that make no sense; the message says what would."""
 
 
-def items(values: Iterable[str]) -> list[str]:
-    """Values given by repeating an option or with commas, each once.
-
-    >>> items(["schnet, cgcnn", "schnet"])
-    ['schnet', 'cgcnn']
-    """
-    return list(dict.fromkeys(item.strip() for value in values for item in value.split(",") if item.strip()))
-
-
-def usable_device(device: str) -> str:
-    """The device, where torch can compute on it; OptionError otherwise."""
-    import torch
-
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise OptionError(f"--device {device}: torch {torch.__version__} sees no GPU here; use --device cpu")
-    if not device.startswith(("cpu", "cuda")):
-        raise OptionError(f"--device {device}: use cpu, cuda or cuda:N")
-    return device
-
-
 def asked(option: Callable[[str], Any], reports: Path, known: dict[str, Any]) -> Session:
     """The session that options (by their names, as in `presets.OPTIONS`) ask for; OptionError, in one line, for wrong ones.
 
     `known` is what another process has found out about the machine, instead of what is seen here.
     """
-    device = usable_device(option("--device"))
     try:
+        device = usable_device(option("--device"))
         models, given, engine = _under_test(option, reports, device)
         formulas = items(option("--material")) or _own(models, given) or materials()
         chosen = [load_material(name) for name in formulas]

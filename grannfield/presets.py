@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -129,3 +130,23 @@ OPTIONS: dict[str, dict[str, Any]] = {
     },
 }
 """Options of `pytest benchmarks/` and `grannfield bench`, as argparse takes them."""
+
+
+def items(values: Iterable[str]) -> list[str]:
+    """Values given by repeating an option or with commas, each once.
+
+    >>> items(["schnet, cgcnn", "schnet"])
+    ['schnet', 'cgcnn']
+    """
+    return list(dict.fromkeys(item.strip() for value in values for item in value.split(",") if item.strip()))
+
+
+def usable_device(device: str) -> str:
+    """The device, where torch can compute on it; ValueError otherwise."""
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"--device {device}: torch {torch.__version__} sees no GPU here; use --device cpu")
+    if not device.startswith(("cpu", "cuda")):
+        raise ValueError(f"--device {device}: use cpu, cuda or cuda:N")
+    return device

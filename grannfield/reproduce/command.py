@@ -7,6 +7,8 @@ import shlex
 import time
 from pathlib import Path
 
+from grannfield.presets import items, usable_device
+
 HELP = "the paper's experiment in small pieces, resumable: training, MD, scores and speed of each model"
 DESCRIPTION = """Train, move, score and time the models, piece by piece. A call does what is not done yet until its minutes are
 up, and leaves everything in the state folder, from which the next call goes on: after a Ctrl-C, after a kill, and on another
@@ -77,10 +79,10 @@ def run(options: argparse.Namespace) -> int:
         raise ValueError("--out is for --compare")
     scale = SCALES[options.scale].under(options.budget)
     if not options.forecast:  # of what a GPU would take something can be said without one
-        _check_device(options.device)
-    named = _items([options.models])
+        usable_device(options.device)
+    named = items([options.models])
     plan = plan_of(scale, None if named == ["all"] else named)
-    wanted = chosen(plan, _items(options.only))
+    wanted = chosen(plan, items(options.only))
     settings = {"scale": options.scale, "seed": options.seed, **scale.as_plan()}
 
     def opened() -> Work:
@@ -121,19 +123,6 @@ def command_line(options: argparse.Namespace) -> str:
         value = getattr(options, name)
         if value != default:
             words += [f"--{name}", f"{value:g}" if isinstance(value, float) else str(value)]
-    if patterns := _items(options.only):
+    if patterns := items(options.only):
         words += ["--only", ",".join(patterns)]
     return shlex.join(words)
-
-
-def _items(values: list[str]) -> list[str]:
-    return list(dict.fromkeys(item.strip() for value in values for item in value.split(",") if item.strip()))
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {device}: torch {torch.__version__} sees no GPU here; leave out --device")
-    if not device.startswith(("cpu", "cuda")):
-        raise ValueError(f"--device {device}: use cpu, cuda or cuda:N")

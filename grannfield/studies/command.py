@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from grannfield.presets import items, usable_device
+
 if TYPE_CHECKING:
     from grannfield.studies.pieces import Outcome, Study
 
@@ -127,7 +129,7 @@ def _study(options: argparse.Namespace) -> Study:
         from grannfield.data.material import load_material, materials
         from grannfield.studies.transfer import Transfer
 
-        named = _items(",".join(options.material)) or materials()
+        named = items(options.material) or materials()
         formulas = tuple(dict.fromkeys(load_material(name).formula for name in named))
         return Transfer(models, formulas, **common, test_frames=options.test_frames)
     if options.study == "seeds":
@@ -140,16 +142,15 @@ def _study(options: argparse.Namespace) -> Study:
     from grannfield.studies.dft import Dft
 
     split = {"test": options.test, "validation": options.validation}
-    return Dft(models, options.data, tuple(_items(options.species)), **common, **split)
+    return Dft(models, options.data, tuple(items([options.species])), **common, **split)
 
 
 def _checked(options: argparse.Namespace) -> tuple[str, ...]:
     """The models of a command line whose numbers make sense; ValueError says what would."""
-    import torch
 
     from grannfield.forcefield import registered, split_name
 
-    models = tuple(_items(options.models))
+    models = tuple(items([options.models]))
     known = registered()
     if unknown := [name for name in models if split_name(name)[0] not in known] or ([] if models else ["none"]):
         raise ValueError(f"--models: no model is called {', '.join(unknown)}; there are {', '.join(known)}")
@@ -157,12 +158,5 @@ def _checked(options: argparse.Namespace) -> tuple[str, ...]:
         value = getattr(options, name, None)
         if value is not None and not value > 0:
             raise ValueError(f"--{name.replace('_', '-')} must be positive; it is {value:g}")
-    if options.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"--device {options.device}: torch {torch.__version__} sees no GPU here; leave out --device")
-    if not options.device.startswith(("cpu", "cuda")):
-        raise ValueError(f"--device {options.device}: use cpu, cuda or cuda:N")
+    usable_device(options.device)
     return models
-
-
-def _items(text: str) -> list[str]:
-    return list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
