@@ -27,6 +27,8 @@ ORIGIN_TIME = 500.0
 """fs at the beginning of a run from which framework atoms are found to have wandered: long enough to average vibration."""
 WANDER_TIME = 200.0
 """fs over which wandering is averaged."""
+WANDER_ORIGINS = 64
+"""At most, spread evenly over a reference, from which its own wandering is averaged."""
 SPACING_FRAMES = 20
 
 
@@ -46,7 +48,7 @@ class Thresholds:
     window: float
     """fs over which Lindemann ratios are taken, in the reference and in the runs it judges."""
     wander: float = 0.0
-    """Root mean square over time of the reference's own `wander` ratio; 0 for a reference too short to tell."""
+    """Root mean square of the reference's own `wander` ratio over time and origins; 0 for a reference too short to tell."""
 
     def fused_below(self, pair: tuple[int, int]) -> float:
         """Distance in Å below which a pair of species has fused: 0.75 x its smallest distance in the reference, and not more
@@ -91,9 +93,7 @@ def reference_thresholds(
     full = int(np.ceil(window / sparse.timestep))
     ratio = float(lindemann(sparse, mobile_z, spacing, window)[full:].mean())
     limits = Thresholds(closest, bond, ligand_z, ratio, spacing, window)
-    wandered = wander(sparse, mobile_z, spacing, limits.rotating_z)
-    known = wandered[np.isfinite(wandered)]
-    return replace(limits, wander=float(np.sqrt((known**2).mean())) if len(known) else 0.0)
+    return replace(limits, wander=_usual_wander(sparse, mobile_z, spacing, limits.rotating_z))
 
 
 def lindemann(trajectory: Trajectory, mobile_z: int, spacing: float, window: float = MELT_WINDOW) -> np.ndarray:
@@ -127,19 +127,41 @@ def wander(trajectory: Trajectory, mobile_z: int, spacing: float, rotating_z: in
     forget, so that it grows with a slow melt of any speed. Atoms of `rotating_z`, the ligands of tetrahedra that turn, are left
     out: they trade places without melting, and fall off with a failure of its own. Every value rests on earlier frames only.
     """
+    found = np.full(trajectory.n_frames, np.nan)
+    u, origin, width = _bodies(trajectory, mobile_z, rotating_z)
+    if u.shape[1] and len(u) >= origin + width:
+        found[origin + width - 1 :] = np.sqrt(_mean_square_from(u, origin, width)) / spacing
+    return found
+
+
+def _usual_wander(reference: Trajectory, mobile_z: int, spacing: float, rotating_z: int | None) -> float:
+    """Root mean square of `wander` over time and over runs begun anywhere in the reference; 0 where it is too short.
+
+    A few soft modes carry the centres of a small crystal, so that from one origin alone the value says little: where the run
+    happens to begin at the end of such a swing it is twice what it is elsewhere.
+    """
+    u, origin, width = _bodies(reference, mobile_z, rotating_z)
+    last = len(u) - origin - width
+    if not u.shape[1] or last < 0:
+        return 0.0
+    begins = np.unique(np.linspace(0, last, min(WANDER_ORIGINS, last // width + 1)).astype(int))
+    squares = [_mean_square_from(u[begin:], origin, width) for begin in begins]
+    return float(np.sqrt(np.concatenate(squares).mean()) / spacing)
+
+
+def _bodies(trajectory: Trajectory, mobile_z: int, rotating_z: int | None) -> tuple[np.ndarray, int, int]:
+    """Displacements of the framework atoms that do not turn [F, N, 3], and the frames of an origin and of an average."""
     bodies = ~mobile_atoms(trajectory.z, mobile_z) & (trajectory.z != (rotating_z or 0))
-    n_frames, step = trajectory.n_frames, trajectory.timestep
-    origin = max(1, round(ORIGIN_TIME / step)) if step > 0 else 1
-    width = max(1, round(WANDER_TIME / step)) if step > 0 else 1
-    found = np.full(n_frames, np.nan)
-    if not bodies.any() or n_frames < origin + width:
-        return found
-    u = trajectory.pos[:, bodies] - framework_drift(trajectory, mobile_z)[:, None]
+    step = trajectory.timestep
+    origin, width = (max(1, round(time / step)) if step > 0 else 1 for time in (ORIGIN_TIME, WANDER_TIME))
+    return trajectory.pos[:, bodies] - framework_drift(trajectory, mobile_z)[:, None], origin, width
+
+
+def _mean_square_from(u: np.ndarray, origin: int, width: int) -> np.ndarray:
+    """Mean squared distance in Å² from the mean of the first frames, averaged over the frames `width` that end at each later."""
     square = ((u - u[:origin].mean(axis=0)) ** 2).sum(axis=2).mean(axis=1)
     total = np.cumsum(np.concatenate([[0.0], square]))
-    mean = (total[width:] - total[:-width]) / width
-    found[origin + width - 1 :] = np.sqrt(np.maximum(mean[origin:], 0.0)) / spacing
-    return found
+    return np.asarray(np.maximum((total[width:] - total[:-width])[origin:] / width, 0.0))
 
 
 @cache
