@@ -1,12 +1,14 @@
 """Known answers: parity with stored reference outputs, and a Lennard-Jones field to test everything else with.
 
-`python -m grannfield.testing parity FILE.npz` prints one line for each structure of a parity file.
+`python -m grannfield.testing parity FILE.npz.xz` prints one line for each structure of a parity file.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import lzma
 import re
 import tomllib
 from collections import Counter
@@ -128,13 +130,23 @@ def model_of(path: Path) -> str:
     return max(fitting, key=len)
 
 
+def stored(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a parity file, NPZ or NPZ within xz; with `same_as`, those of the file of that name it does not have too."""
+    with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as opened:
+        content = io.BytesIO(opened.read())
+    with np.load(content, allow_pickle=False) as file:
+        arrays = {key: np.asarray(file[key]) for key in file}
+    base = arrays.pop("same_as", None)
+    return arrays if base is None else stored(path.with_name(str(base))) | arrays
+
+
 def parity_field(path: Path, dtype: torch.dtype = torch.float64) -> ForceField:
     """The force field of a parity file, published behaviour, with the stored weights."""
     name = model_of(path)
     table = tomllib.loads((PARITY / f"{name}.toml").read_text(encoding="utf-8"))
-    with np.load(path, allow_pickle=False) as file:
-        stated = json.loads(str(file["settings_json"]))
-        weights = {key[2:]: torch.from_numpy(np.array(file[key])) for key in file.files if key.startswith("w/")}
+    file = stored(path)
+    stated = json.loads(str(file["settings_json"]))
+    weights = {key[2:]: torch.from_numpy(np.array(value)) for key, value in file.items() if key.startswith("w/")}
     field = create(name, **{ours: _stated(stated, theirs) for ours, theirs in table["settings"].items()}, as_published=True)
     state: dict[str, Tensor] = {}
     for key, value in weights.items():
@@ -168,13 +180,13 @@ class StoredInput:
     """[E] slot of each stored edge."""
 
     @classmethod
-    def read(cls, file: Any, structure: str, cutoff: float) -> StoredInput:
+    def read(cls, file: dict[str, np.ndarray], structure: str, cutoff: float) -> StoredInput:
         """With our own neighbour search; with the stored edges only where a cap left fewer of them."""
         source = structure
-        while f"{source}/positions" not in file.files:  # lgps_cap12 and batch_train_mode state only what differs
+        while f"{source}/positions" not in file:  # lgps_cap12 and batch_train_mode state only what differs
             source = source.rpartition("_")[0]
         edges = structure if _has_edges(file, structure) else source
-        one = lambda place, *names: np.asarray(next(file[f"{place}/{n}"] for n in names if f"{place}/{n}" in file.files))  # noqa: E731
+        one = lambda place, *names: np.asarray(next(file[f"{place}/{n}"] for n in names if f"{place}/{n}" in file))  # noqa: E731
         z, pos, cell = one(source, "Z", "atomic_numbers"), one(source, "positions"), one(source, "cell").reshape(-1, 3, 3)
         batch = one(source, "batch")
         i, j = one(edges, "edge_dst", "edge_target"), one(edges, "edge_src", "edge_source")
@@ -207,8 +219,8 @@ class StoredInput:
         return matrix.view(*self.graph.mask.shape, *values.shape[1:])
 
 
-def _has_edges(file: Any, structure: str) -> bool:
-    return any(f"{structure}/edge_{name}" in file.files for name in ("dst", "target"))
+def _has_edges(file: dict[str, np.ndarray], structure: str) -> bool:
+    return any(f"{structure}/edge_{name}" in file for name in ("dst", "target"))
 
 
 def _names(i: np.ndarray, j: np.ndarray, shift: np.ndarray) -> list[tuple[int, ...]]:
@@ -219,20 +231,20 @@ def parity(path: str | Path, dtype: torch.dtype = torch.float64) -> dict[str, tu
     """Errors of energy and forces for each structure of a file: max|x - ref| / max(1, max|ref|)."""
     path = Path(path)
     errors: dict[str, tuple[float, float]] = {}
-    with np.load(path, allow_pickle=False) as file:
-        for structure in sorted({key.split("/")[0] for key in file.files if key.endswith("/energy")}):
-            field: Any = parity_field(path, dtype)
-            stored = StoredInput.read(file, structure, field.cutoff)
-            if f"{structure}/edge_rot" in file.files:
-                field.frames = partial(_given, stored.by_slot(file[f"{structure}/edge_rot"], dtype))
-            if f"{structure}/edge_resolution" in file.files:
-                field.closeness = partial(_given, stored.by_slot(file[f"{structure}/edge_resolution"], dtype))
-            prediction = field.train(structure.endswith("train_mode")).predict(stored.graph)
-            pairs = ((prediction.energy, file[f"{structure}/energy"]), (prediction.forces, file[f"{structure}/forces"]))
-            energy, forces = (
-                float(np.abs(ours.detach().double().numpy() - ref).max() / max(1.0, np.abs(ref).max())) for ours, ref in pairs
-            )
-            errors[structure] = energy, forces
+    file = stored(path)
+    for structure in sorted({key.split("/")[0] for key in file if key.endswith("/energy")}):
+        field: Any = parity_field(path, dtype)
+        given = StoredInput.read(file, structure, field.cutoff)
+        if f"{structure}/edge_rot" in file:
+            field.frames = partial(_given, given.by_slot(file[f"{structure}/edge_rot"], dtype))
+        if f"{structure}/edge_resolution" in file:
+            field.closeness = partial(_given, given.by_slot(file[f"{structure}/edge_resolution"], dtype))
+        prediction = field.train(structure.endswith("train_mode")).predict(given.graph)
+        pairs = ((prediction.energy, file[f"{structure}/energy"]), (prediction.forces, file[f"{structure}/forces"]))
+        energy, forces = (
+            float(np.abs(ours.detach().double().numpy() - ref).max() / max(1.0, np.abs(ref).max())) for ours, ref in pairs
+        )
+        errors[structure] = energy, forces
     return errors
 
 

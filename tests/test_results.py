@@ -1,4 +1,4 @@
-"""Results files: format 2 holds what format 1 did, each stamp once; both are read."""
+"""Results files: format 3 holds what formats 1 and 2 did, each stamp and each key of a table once; all are read."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ def results(n=6):
         value = math.nan if i == 2 else 0.1 * (i + 1) / 3
         about = {"n": i + 1, "interval": (-math.inf, 1 / 3), "reason": "fused" if i == 2 else "", "provenance": stamp}
         parts = {"by_run": [{"value": value, "interval": None}], "none": None, "deep": {"a": [1, {"b": -math.inf}]}}
+        parts |= {
+            "mixed": [{"a": 1}, {"b": 1}],
+            "empty": [{}, {}],
+            "table": [{"x": i, "y": [{"u": k}, {"u": None}]} for k in (1, 2)],
+        }
         one.add(Score(f"m{i}", "a <b>", "Li3PS4", value, parts=parts, **about))
     one.add_reference(Score("m0", "surrogate: x", "Li3PS4", 1e-300, n=1, provenance={"versions": VERSIONS}))
     return one
@@ -44,7 +49,7 @@ def test_round_trip_and_repeats(tmp_path):
 
 def test_each_distinct_stamp_once_and_a_line_for_each_score(tmp_path):
     content = json.loads(results(60).text)
-    assert content["format"] == 2 and content["shared"]["versions"] == [VERSIONS]
+    assert content["format"] == 3 and content["shared"]["versions"] == [VERSIONS]
     assert len(content["shared"]["evidence"]) == 3 and len(content["shared"]["protocol"]) == 1
     lines = results(60).text.splitlines()
     assert sum(line.lstrip().startswith('{"better"') or '"metric":"m' in line for line in lines) == 61
@@ -58,7 +63,30 @@ def test_one_changed_number_changes_one_line():
     assert sum(a != b for a, b in pairs) == 1
 
 
-def test_format_1_is_read_and_becomes_format_2(tmp_path):
+def test_the_keys_of_a_table_stand_once(tmp_path):
+    one = results(1)
+    one.scores["m0", "Li3PS4"].parts["by_run"] = [{"value": k / 7, "interval": None, "reason": "x"} for k in range(20)]
+    line = next(line for line in one.text.splitlines() if '"m0"' in line and '"by_run"' in line)
+    assert line.count('"reason"') == 1 and line.count('"x"') == 21
+    assert as_dicts(read_results(one.write(tmp_path))) == as_dicts(one)
+    one.scores["m0", "Li3PS4"].parts["deep"] = {"@columns": 1}
+    with pytest.raises(ResultsError, match="may not be @columns"):
+        one.text  # noqa: B018
+
+
+def test_format_2_is_read_and_becomes_format_3(tmp_path):
+    one = results()
+    content = json.loads(one.text) | {"format": 2}
+    for row, score in zip(content["scores"], (one.scores[key] for key in sorted(one.scores)), strict=True):
+        row["parts"] = score.to_dict()["parts"]
+    path = one.path(tmp_path)
+    path.parent.mkdir()
+    path.write_text(json.dumps(content), encoding="utf-8")
+    found = read_results(path)
+    assert as_dicts(found) == as_dicts(one) and found.text == one.text
+
+
+def test_format_1_is_read_and_becomes_format_3(tmp_path):
     one = results()
     scores, reference = as_dicts(one)
     old = {"format": 1, "label": one.label, "model": one.model, "protocol": one.protocol}
@@ -77,7 +105,8 @@ def test_format_1_is_read_and_becomes_format_2(tmp_path):
         lambda text: text[:-100],
         lambda text: text.replace('"provenance":0', '"provenance":99'),
         lambda text: text.replace('"@versions":0', '"@versions":7'),
-        lambda text: text.replace('"format": 2', '"format": "two"'),
+        lambda text: text.replace('"format": 3', '"format": "three"'),
+        lambda text: text.replace('{"u":[1,null]}', '{"u":[1,null],"v":[1]}'),
         lambda text: "[]",
         lambda text: text.replace('"stamps": [', '"stamps": {"a": ['),
     ],
@@ -93,8 +122,8 @@ def test_damage_names_the_file(tmp_path, damage):
 
 def test_a_later_format_and_a_reserved_key(tmp_path):
     path = results().write(tmp_path)
-    path.write_text(path.read_text(encoding="utf-8").replace('"format": 2', '"format": 3'), encoding="utf-8")
-    with pytest.raises(ResultsError, match="reads up to 2: upgrade"):
+    path.write_text(path.read_text(encoding="utf-8").replace('"format": 3', '"format": 4'), encoding="utf-8")
+    with pytest.raises(ResultsError, match="reads up to 3: upgrade"):
         read_results(path)
     with pytest.raises(ResultsError, match="may not begin with @"):
         Results("x", scores={("m", "a"): Score("m", "x", "a", 1.0, n=1, provenance={"@a": 1})}).text  # noqa: B018

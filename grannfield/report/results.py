@@ -1,8 +1,9 @@
 """Results on disk: one JSON file for each model, every number with its provenance.
 
-Format 2 keeps each distinct stamp of provenance once: `stamps` is a list, a score says which it has, and what stamps have in
-common (versions, machines, reference runs, pieces of evidence) stands once in `shared`, under the key it had: a stamp refers to
-it by the key with `@` before it. A score is a line of the file, without the fields that have their default.
+Each distinct stamp of provenance is kept once (since format 2): `stamps` is a list, a score says which it has, and what stamps
+have in common (versions, machines, reference runs, pieces of evidence) stands once in `shared`, under the key it had: a stamp
+refers to it by the key with `@` before it. A score is a line of the file, without the fields that have their default; a list of
+dictionaries with the same keys is one dictionary of lists there, under `@columns` (since format 3).
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from typing import Any
 from grannfield.files import write_atomically
 from grannfield.score import Score
 
-FORMAT = 2
+FORMAT = 3
 MARK = "@"
 """Before a key whose value stands in the shared table."""
+COLUMNS = MARK + "columns"
 DEFAULTS = {one.name: one.default for one in fields(Score) if one.default is not MISSING} | {"value": None, "parts": {}}
 """What a score of the file has where it does not say."""
 
@@ -132,8 +134,35 @@ def _unfolded(value: dict[str, Any], shared: dict[str, list[Any]]) -> dict[str, 
     return found
 
 
+def _in_columns(value: Any) -> Any:
+    """The value with every list of at least two dictionaries of the same keys as a dictionary of lists."""
+    if isinstance(value, dict):
+        if COLUMNS in value:
+            raise ResultsError(f"a key of a score may not be {COLUMNS}")
+        return {key: _in_columns(item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    rows = len(value) > 1 and all(isinstance(one, dict) and one and one.keys() == value[0].keys() for one in value)
+    return (
+        {COLUMNS: {key: [_in_columns(one[key]) for one in value] for key in value[0]}} if rows else list(map(_in_columns, value))
+    )
+
+
+def _in_rows(value: Any) -> Any:
+    """The inverse of `_in_columns`."""
+    if isinstance(value, list):
+        return [_in_rows(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if COLUMNS not in value:
+        return {key: _in_rows(item) for key, item in value.items()}
+    columns = {key: [_in_rows(one) for one in items] for key, items in value[COLUMNS].items()}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 def _score(score: Score, table: _Table) -> dict[str, Any]:
     values = score.to_dict()
+    values["parts"] = _in_columns(values["parts"])
     values["provenance"] = table.stamp(values["provenance"])
     return {key: value for key, value in values.items() if key == "provenance" or value != DEFAULTS.get(key, MISSING)}
 
@@ -174,9 +203,10 @@ def read_results(path: Path) -> Results:
 
 
 def _read_score(values: dict[str, Any], stamps: list[dict[str, Any]] | None) -> Score:
-    """A score of a file of format 1, which has no table of stamps, or of format 2."""
+    """A score of a file of format 1, which has no table of stamps and no columns, or of a later one."""
     if stamps is not None:
         values = {"value": None, **values, "provenance": dict(stamps[values["provenance"]])}
+        values["parts"] = _in_rows(values.get("parts", {}))
     return Score.from_dict(values)
 
 

@@ -12,6 +12,7 @@ import torch
 from grannfield.forcefield import ForceField
 from grannfield.graph import by_neighbor
 from grannfield.neighbors import neighbor_graph
+from grannfield.testing import stored
 from tests.models.small import CUTOFF, SKEWED, WIDE, atoms, small
 from tests.models.test_physics import energy, predict
 
@@ -161,5 +162,5 @@ def test_published_mean_models_give_their_energy_once_per_structure() -> None:
 
 
 def test_cgcnn_knows_the_elements_of_the_stored_table() -> None:
-    with np.load(Path(__file__).parents[1] / "parity" / "cgcnn.npz", allow_pickle=False) as file:
-        assert np.array_equal(small("cgcnn").khot.numpy(), file["w/embed.khot"])
+    file = stored(Path(__file__).parents[1] / "parity" / "cgcnn.npz.xz")
+    assert np.array_equal(small("cgcnn").khot.numpy(), file["w/embed.khot"])

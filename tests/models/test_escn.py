@@ -16,12 +16,12 @@ from grannfield.contract.weights import enliven
 from grannfield.forcefield import create, load, save, to_precision
 from grannfield.neighbors import neighbor_graph
 from grannfield.nn import sizes
-from grannfield.testing import parity, parity_field
+from grannfield.testing import parity, parity_field, stored
 from tests.models import by_hand
 from tests.models.by_hand import change, rotation_error, turned, wild
 from tests.models.small import atoms
 
-PARITY = Path(__file__).parents[1] / "parity" / "escn_l2m2.npz"
+PARITY = Path(__file__).parents[1] / "parity" / "escn_l2m2.npz.xz"
 SIZES = {
     "num_layers": 2,
     "sphere_channels": 6,
@@ -47,16 +47,15 @@ def test_parity_with_stored_outputs_in_double_precision() -> None:
 
 
 def test_parity_in_single_precision() -> None:
-    with np.load(PARITY, allow_pickle=False) as file:
-        for structure, (by_energy, by_force) in parity(PARITY, torch.float32).items():
-            largest = np.abs(file[f"{structure}/forces"]).max()
-            assert 1e-9 < by_force * max(1.0, largest) / largest <= 5e-5 and by_energy <= 5e-5, structure
+    file = stored(PARITY)
+    for structure, (by_energy, by_force) in parity(PARITY, torch.float32).items():
+        largest = np.abs(file[f"{structure}/forces"]).max()
+        assert 1e-9 < by_force * max(1.0, largest) / largest <= 5e-5 and by_energy <= 5e-5, structure
 
 
 @pytest.mark.parametrize("key", ["layer1/source/m1/w2_i", "layer0/target/m0/w1", "layer0/grid/w3", "layer1/edge/emb_source"])
 def test_parity_sees_a_wrong_weight(tmp_path: Path, key: str) -> None:
-    with np.load(PARITY, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files if not name.startswith(("A", "C"))}
+    arrays = {name: value for name, value in stored(PARITY).items() if not name.startswith(("A", "C"))}
     arrays[f"w/{key}"] = arrays[f"w/{key}"] * (1 + 1e-5)
     np.savez(tmp_path / "escn.npz", **arrays)
     assert max(max(pair) for pair in parity(tmp_path / "escn.npz").values()) > 1e-8

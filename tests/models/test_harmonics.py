@@ -20,9 +20,10 @@ from grannfield.nn.harmonics import (
     turned_harmonics,
 )
 from grannfield.nn.spherical import EdgeGaussians, SphereGrid, fixed_frames, random_frames
+from grannfield.testing import stored
 from tests.models.by_hand import grid, harmonics, wigner
 
-PARITY = Path(__file__).parents[1] / "parity" / "escn_l2m2.npz"
+PARITY = Path(__file__).parents[1] / "parity" / "escn_l2m2.npz.xz"
 
 
 def rotations(n: int = 20) -> Tensor:
@@ -87,8 +88,8 @@ def test_a_grid_gives_back_coefficients_and_knows_a_constant() -> None:
 
 
 def test_constants_of_the_parity_file() -> None:
-    with np.load(PARITY, allow_pickle=False) as file:
-        points, y, mu = (torch.from_numpy(file[f"c/{name}"]) for name in ("sphere_points", "sphere_Y_0", "gaussian_offset"))
+    file = stored(PARITY)
+    points, y, mu = (torch.from_numpy(file[f"c/{name}"]) for name in ("sphere_points", "sphere_Y_0", "gaussian_offset"))
     torch.testing.assert_close(sphere_points(32), points, rtol=0, atol=1e-13)
     torch.testing.assert_close(spherical_harmonics(2, sphere_points(32)), y, rtol=0, atol=1e-13)
     torch.testing.assert_close(EdgeGaussians(4.5, 0.375, 1.0).double().centers.value, mu, rtol=0, atol=1e-13)

@@ -15,16 +15,15 @@ from grannfield.graph import AtomGraph, pair_values, pair_vectors
 from grannfield.models.leftnet import _normal, _normal_of_positions
 from grannfield.neighbors import neighbor_graph
 from grannfield.nn.radial import cosine_cutoff
-from grannfield.testing import StoredInput, parity_field
+from grannfield.testing import StoredInput, parity_field, stored
 from tests.models.small import CUTOFF, WIDE, atoms, small
 from tests.models.test_physics import energy, predict
 
-STORED = Path(__file__).parents[1] / "parity" / "leftnet.npz"
+STORED = Path(__file__).parents[1] / "parity" / "leftnet.npz.xz"
 
 
 def stored_graph(structure: str = "A") -> AtomGraph:
-    with np.load(STORED, allow_pickle=False) as file:
-        return StoredInput.read(file, structure, 4.5).graph
+    return StoredInput.read(stored(STORED), structure, 4.5).graph
 
 
 def stored_field(published: bool) -> ForceField:

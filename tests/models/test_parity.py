@@ -13,10 +13,10 @@ import torch
 
 from grannfield.forcefield import create, registered
 from grannfield.report.paper import table1
-from grannfield.testing import main, model_of, parity, parity_field
+from grannfield.testing import main, model_of, parity, parity_field, stored
 
-FILES = sorted((Path(__file__).parents[1] / "parity").glob("*.npz"))
-SCHNET = next(path for path in FILES if path.name == "schnet.npz")
+FILES = sorted((Path(__file__).parents[1] / "parity").glob("*.npz.xz"))
+SCHNET = next(path for path in FILES if path.name == "schnet.npz.xz")
 COUNTS = {
     "cgcnn": 245_990,
     "schnet": 494_209,
@@ -38,22 +38,22 @@ def test_every_model_has_a_file() -> None:
     assert {model_of(path) for path in FILES} == set(COUNTS) == set(registered())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name.partition(".")[0])
 def test_double_precision(path: Path) -> None:
     errors = parity(path)
     assert set(errors) >= ({"A", "B", "C"} if "A" in errors else {"lgps", "skew", "batch", "lgps_cap12"})
     assert max(max(pair) for pair in errors.values()) <= 1e-11
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name.partition(".")[0])
 def test_single_precision(path: Path) -> None:
     """Forces within 5e-5 of the largest one; `parity` divides by max(1, largest)."""
-    with np.load(path, allow_pickle=False) as file:
-        for structure, (by_energy, by_force) in parity(path, torch.float32).items():
-            largest = np.abs(file[f"{structure}/forces"]).max()
-            loose = path.stem == "leftnet" and structure in ("B", "C")
-            assert by_force * max(1.0, largest) / largest <= (SMALL_CELLS_OF_LEFTNET if loose else 5e-5), structure
-            assert by_energy <= 5e-5, structure
+    file = stored(path)
+    for structure, (by_energy, by_force) in parity(path, torch.float32).items():
+        largest = np.abs(file[f"{structure}/forces"]).max()
+        loose = path.name.startswith("leftnet") and structure in ("B", "C")
+        assert by_force * max(1.0, largest) / largest <= (SMALL_CELLS_OF_LEFTNET if loose else 5e-5), structure
+        assert by_energy <= 5e-5, structure
     assert parity_field(path, torch.float32).scale.scale.dtype == torch.float64
 
 
@@ -73,8 +73,7 @@ def test_docstrings_state_the_counts_and_the_differences(name: str) -> None:
 
 
 def test_a_wrong_weight_is_seen(tmp_path: Path) -> None:
-    with np.load(SCHNET, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
+    arrays = stored(SCHNET)
     arrays["w/int1.out.W"] = arrays["w/int1.out.W"] * (1 + 1e-6)
     np.savez(tmp_path / "schnet.npz", **arrays)
     assert max(max(pair) for pair in parity(tmp_path / "schnet.npz").values()) > 1e-8
@@ -84,8 +83,7 @@ def test_a_wrong_weight_is_seen(tmp_path: Path) -> None:
     ("name", "message"), [("lacks", "lacks weights"), ("more", "no place for"), ("mlp", "does not begin with")]
 )
 def test_files_that_do_not_fit_are_named(tmp_path: Path, name: str, message: str) -> None:
-    with np.load(SCHNET, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files if name != "lacks" or key != "w/head1.b"}
+    arrays = {key: value for key, value in stored(SCHNET).items() if name != "lacks" or key != "w/head1.b"}
     if name == "more":
         arrays["w/head2.W"] = np.zeros((1, 1))
     path = tmp_path / f"{'mlp' if name == 'mlp' else 'schnet'}.npz"
@@ -96,10 +94,10 @@ def test_files_that_do_not_fit_are_named(tmp_path: Path, name: str, message: str
 
 def test_fewer_edges_than_a_search_finds_are_taken_from_the_file(tmp_path: Path) -> None:
     """A capped input under any name: what decides is the number of edges."""
-    with np.load(SCHNET, allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files if not key.startswith(("lgps/", "batch/", "skew/"))}
-        arrays |= {f"other/{key[11:]}": arrays.pop(key) for key in list(arrays) if key.startswith("lgps_cap12/")}
-        arrays |= {f"other/{key}": file[f"lgps/{key}"] for key in ("positions", "Z", "cell", "batch")}
+    file = stored(SCHNET)
+    arrays = {key: value for key, value in file.items() if not key.startswith(("lgps/", "batch/", "skew/"))}
+    arrays |= {f"other/{key[11:]}": arrays.pop(key) for key in list(arrays) if key.startswith("lgps_cap12/")}
+    arrays |= {f"other/{key}": file[f"lgps/{key}"] for key in ("positions", "Z", "cell", "batch")}
     np.savez(tmp_path / "schnet_other.npz", **arrays)
     errors = parity(tmp_path / "schnet_other.npz")
     assert list(errors) == ["other"] and max(errors["other"]) < 1e-12

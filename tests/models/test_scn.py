@@ -17,12 +17,12 @@ from grannfield.graph import AtomGraph
 from grannfield.models import scn
 from grannfield.neighbors import neighbor_graph
 from grannfield.nn import sizes
-from grannfield.testing import parity, parity_field
+from grannfield.testing import parity, parity_field, stored
 from tests.models import by_hand
 from tests.models.by_hand import change, rotation_error, turned, wild
 from tests.models.small import atoms
 
-FILES = [Path(__file__).parents[1] / "parity" / name for name in ("scn_l2.npz", "scn_l2_1tap.npz")]
+FILES = [Path(__file__).parents[1] / "parity" / name for name in ("scn_l2.npz.xz", "scn_l2_1tap.npz.xz")]
 SIZES = {
     "num_interactions": 2,
     "sphere_channels": 6,
@@ -51,24 +51,23 @@ def ranks(graph: AtomGraph) -> Tensor:
     return (distance.unsqueeze(1) < distance.unsqueeze(2)).sum(-1)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name.partition(".")[0])
 def test_parity_with_stored_outputs_in_double_precision(path: Path) -> None:
     errors = parity(path)
     assert set(errors) == {"A", "B", "C"} and max(max(pair) for pair in errors.values()) <= 1e-12
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name.partition(".")[0])
 def test_parity_in_single_precision(path: Path) -> None:
-    with np.load(path, allow_pickle=False) as file:
-        for structure, (by_energy, by_force) in parity(path, torch.float32).items():
-            largest = np.abs(file[f"{structure}/forces"]).max()
-            assert 1e-9 < by_force * max(1.0, largest) / largest <= 5e-5 and by_energy <= 5e-5, structure
+    file = stored(path)
+    for structure, (by_energy, by_force) in parity(path, torch.float32).items():
+        largest = np.abs(file[f"{structure}/forces"]).max()
+        assert 1e-9 < by_force * max(1.0, largest) / largest <= 5e-5 and by_energy <= 5e-5, structure
 
 
 @pytest.mark.parametrize("key", ["layer0/W_up", "layer1/msg0/w_proj", "layer0/grid/b3", "layer1/edge/b_attr", "force/W2"])
 def test_parity_sees_a_wrong_weight(tmp_path: Path, key: str) -> None:
-    with np.load(FILES[0], allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files if not name.startswith(("A", "C"))}
+    arrays = {name: value for name, value in stored(FILES[0]).items() if not name.startswith(("A", "C"))}
     arrays[f"w/{key}"] = arrays[f"w/{key}"] * (1 + 1e-4)
     np.savez(tmp_path / "scn.npz", **arrays)
     assert max(max(pair) for pair in parity(tmp_path / "scn.npz").values()) > 1e-8
