@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 class FolderBusy(RuntimeError):
@@ -26,6 +28,17 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def compact_json(value: Any) -> str:
+    """JSON in one line, the same for equal values; ValueError for NaN and infinities."""
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
+
+
+def json_lines(rows: Iterable[Any], indent: str = "  ") -> str:
+    """A list with a line for each of its entries: one that changes is a line that changes."""
+    text = ",\n".join(indent + compact_json(row) for row in rows)
+    return f"[\n{text}\n{indent[:-1]}]" if text else "[]"
 
 
 @contextmanager

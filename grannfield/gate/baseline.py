@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from grannfield.files import write_atomically
+from grannfield.files import compact_json, write_atomically
 from grannfield.report.results import Results, ResultsError, all_results, read_results
 from grannfield.score import Score
 
@@ -33,7 +33,7 @@ def write_baseline(path: Path, results: Sequence[Results]) -> Path:
     """Store results as a baseline, without what no test needs."""
     models = [packed(one) for one in sorted(results, key=lambda one: one.label)]
     content = {"kind": KIND, "format": FORMAT, "models": models}
-    write_atomically(path, json.dumps(content, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":")) + "\n")
+    write_atomically(path, compact_json(content) + "\n")
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from grannfield import provenance
-from grannfield.files import write_atomically
+from grannfield.files import compact_json, write_atomically
 from grannfield.html.drawn import FORMAT, Shared, drawn
 from grannfield.report.results import Results
 
@@ -120,7 +120,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, content: dict[str, Any]) -> None:
     """Keep a file, the same bytes for the same content; a folder that cannot be written to is left as it is."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    text = compact_json(content)
     data = gzip.compress(text.encode(), 9, mtime=0)
     if path.is_file() and path.read_bytes() == data:
         return

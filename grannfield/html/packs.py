@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-import json
 import math
 from functools import cache
 from importlib import resources
 from typing import Any
+
+from grannfield.files import compact_json
 
 SCRIPT_ENDS = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 """Characters that mean something to an HTML parser or that JavaScript once ended a line at."""
@@ -21,7 +22,7 @@ def safe_json(value: Any) -> str:
     >>> safe_json({"name": "</script><b>"})
     '{"name":"\\\\u003c/script\\\\u003e\\\\u003cb\\\\u003e"}'
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    text = compact_json(value)
     for character, escape in SCRIPT_ENDS.items():
         text = text.replace(character, escape)
     return text
@@ -38,7 +39,7 @@ def packed(text: str) -> str:
 
 def packed_json(value: Any) -> str:
     """A value as packed JSON."""
-    return packed(json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False))
+    return packed(compact_json(value))
 
 
 def policy_hash(source: str) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from grannfield.files import write_atomically
+from grannfield.files import compact_json, json_lines, write_atomically
 from grannfield.report.paper import TITLES
 
 FORMAT = 1
@@ -24,9 +24,15 @@ def contract_path(reports: Path, model: str) -> Path:
 
 
 def write_contract(path: Path, model: str, behaviours: dict[str, dict[str, Any]]) -> None:
-    """Store measurements by behaviour, atomically."""
-    content = {"format": FORMAT, "model": model, "behaviours": behaviours}
-    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True, allow_nan=False) + "\n")
+    """Store measurements by behaviour, atomically, a line for each finding."""
+    measured = ",\n".join(f"  {json.dumps(name)}: {{\n{_entries(behaviours[name])}\n  }}" for name in sorted(behaviours))
+    text = f' "format": {FORMAT},\n "model": {json.dumps(model)},\n "behaviours": {{\n{measured}\n }}'
+    write_atomically(path, f"{{\n{text}\n}}\n")
+
+
+def _entries(measured: dict[str, Any]) -> str:
+    shown = {key: json_lines(value, "    ") if key == "findings" else compact_json(value) for key, value in measured.items()}
+    return ",\n".join(f"   {json.dumps(key)}: {shown[key]}" for key in sorted(shown))
 
 
 def read_contract(path: Path) -> dict[str, dict[str, Any]]:

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from grannfield.files import write_atomically
+from grannfield.files import compact_json, json_lines, write_atomically
 from grannfield.score import Score
 
 FORMAT = 3
@@ -70,16 +69,16 @@ class Results:
         table = _Table()
         scores = [_score(self.scores[key], table) for key in sorted(self.scores)]
         reference = [_score(self.reference[key], table) for key in sorted(self.reference)]
-        shared = ",\n".join(f"  {json.dumps(key)}: {_lines(rows, '   ')}" for key, rows in sorted(table.shared.items()))
+        shared = ",\n".join(f"  {json.dumps(key)}: {json_lines(rows, '   ')}" for key, rows in sorted(table.shared.items()))
         parts = [
             f' "format": {FORMAT}',
-            f' "label": {_json(self.label)}',
+            f' "label": {compact_json(self.label)}',
             f' "model": {_entries(self.model)}',
             f' "protocol": {_entries(self.protocol)}',
-            f' "reference": {_lines(reference)}',
-            f' "scores": {_lines(scores)}',
+            f' "reference": {json_lines(reference)}',
+            f' "scores": {json_lines(scores)}',
             f' "shared": {{\n{shared}\n }}' if shared else ' "shared": {}',
-            f' "stamps": {_lines(table.stamps)}',
+            f' "stamps": {json_lines(table.stamps)}',
         ]
         return "{\n" + ",\n".join(parts) + "\n}\n"
 
@@ -167,19 +166,9 @@ def _score(score: Score, table: _Table) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key == "provenance" or value != DEFAULTS.get(key, MISSING)}
 
 
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False, separators=(",", ":"))
-
-
-def _lines(rows: Iterable[Any], indent: str = "  ") -> str:
-    """A list with a line for each of its entries."""
-    text = ",\n".join(indent + _json(row) for row in rows)
-    return f"[\n{text}\n{indent[:-1]}]" if text else "[]"
-
-
 def _entries(values: dict[str, Any]) -> str:
     """A dictionary with a line for each of its keys."""
-    text = ",\n".join(f"  {json.dumps(key)}: {_json(values[key])}" for key in sorted(values))
+    text = ",\n".join(f"  {json.dumps(key)}: {compact_json(values[key])}" for key in sorted(values))
     return f"{{\n{text}\n }}" if text else "{}"
 
 
