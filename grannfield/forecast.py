@@ -30,8 +30,8 @@ STORED_RANGE, MEASURED_RANGE = (0.4, 1.6), (0.7, 1.5)
 """Factors on the time that evaluations take: a stored speed may come from a busy machine, hot crystals have more neighbours."""
 START_S, MATERIAL_S, SCORE_S = 7.0, 3.0, 0.1
 """Seconds without any force, measured on two cores: to start, of a model in a material, of a test."""
-BYTES_PER_ATOM = 10.0
-"""Of a stored frame without forces, after compression."""
+MD_BYTES, NVE_BYTES, PREDICTION_BYTES = 1.5, 0.9, 4.0
+"""Of each atom of a stored frame, after packing, as measured on the shipped board."""
 MEASURE_S = 2.0
 KINDS = ("predictions", "MD", "NVE", "curl", "speed")
 
@@ -91,18 +91,18 @@ def pieces_of(session: Session, item: Any) -> Iterator[Piece]:
     if "predictions" in fixtures and not named.motion_only:
         column = {"force_r2": "windows", "force_r2_random": "random"}.get(metrics[0], str(session.split))
         n = preset.test_frames
-        yield Piece("predictions", what=column, evaluations=n, together=8, disk=24.0 * n * atoms, **common)
+        yield Piece("predictions", what=column, evaluations=n, together=8, disk=PREDICTION_BYTES * n * atoms, **common)
     if "runs" in fixtures and not named.motion_only:
         steps = 1e3 * (preset.length_ps + preset.ramp_ps) / dt
         interval = 10.0 if preset.length_ps <= 10 else 20.0
-        disk = preset.replicas * 1e3 * preset.length_ps / interval * atoms * BYTES_PER_ATOM
+        disk = preset.replicas * 1e3 * preset.length_ps / interval * atoms * MD_BYTES
         for kelvin in preset.temperatures or material.temperatures:
             said = f"{kelvin:g} K, {preset.replicas} x {preset.length_ps:g} ps"
             yield Piece("MD", what=said, evaluations=steps * preset.replicas, together=preset.replicas, disk=disk, **common)
     if "nve_drift" in metrics and not named.motion_only:
         steps, frames = 1e3 * preset.nve_ps / dt, 1e3 * preset.nve_ps / dt / 2
         said = f"{preset.nve_runs} x {preset.nve_ps:g} ps"
-        disk = preset.nve_runs * frames * atoms * BYTES_PER_ATOM
+        disk = preset.nve_runs * frames * atoms * NVE_BYTES
         yield Piece("NVE", what=said, evaluations=steps * preset.nve_runs, together=preset.nve_runs, disk=disk, **common)
     if "force_curl" in metrics and not named.motion_only:
         n = preset.curl_frames * preset.curl_directions * 8

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from grannfield.data.material import load_material
-from grannfield.forecast import Piece, Speed, expected_seconds, pieces_of, stored_speed
+from grannfield.forecast import MD_BYTES, Piece, Speed, expected_seconds, pieces_of, stored_speed
 from grannfield.harness import Bench
 from grannfield.plugin import Named
 from grannfield.presets import PRESETS
@@ -40,7 +40,7 @@ def test_pieces_of_a_preset(tmp_path: Path) -> None:
     quick = session(tmp_path)
     runs = list(pieces_of(quick, an_item("rdf_mae", "runs")))
     assert [one.what for one in runs] == ["800 K, 2 x 10 ps", "1000 K, 2 x 10 ps", "1200 K, 2 x 10 ps"]
-    assert {one.evaluations for one in runs} == {2 * 5500} and runs[0].atoms == 32 and runs[0].disk == 2 * 1000 * 32 * 10
+    assert {one.evaluations for one in runs} == {2 * 5500} and runs[0].atoms == 32 and runs[0].disk == 2 * 1000 * 32 * MD_BYTES
     [nve] = pieces_of(quick, an_item("nve_drift", "subject"))
     [curl] = pieces_of(quick, an_item("force_curl", "subject"))
     assert (nve.evaluations, curl.evaluations) == (5000, 16 * 4 * 8)

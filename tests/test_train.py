@@ -8,7 +8,6 @@ import json
 import math
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
@@ -22,7 +21,6 @@ from safetensors.torch import load_file
 
 from grannfield import compiled, forcefield
 from grannfield import train as module
-from grannfield.budget import WALL, Clock, device_clock
 from grannfield.data.dataset import FrameSet
 from grannfield.forcefield import ForceField, create, load, to_precision
 from grannfield.graphset import GraphSet
@@ -474,22 +472,6 @@ def test_progress_survives_the_overrun_of_the_last_step(monkeypatch: pytest.Monk
         bar.update(2.0)
         bar.refresh()
     assert "100%" in terminal.getvalue() and "1.0/1.0 s" in terminal.getvalue()
-
-
-def test_the_budget_is_counted_by_the_clock_that_is_given(tmp_path: Path) -> None:
-    """A clock that moves by 1 s at each look: once for each step, twice for each validation (budget/20 is less than a step)."""
-    ticks = iter(range(10_000))
-    path = fit(tiny(), TRAIN, VALIDATION, tmp_path, budget_s=6.0, clock=Clock("looks", lambda: float(next(ticks))))
-    story = load(path).provenance
-    assert story["clock"] == "looks" and story["whole_budget"]["seconds"] >= 6 and story["whole_budget"]["steps"] == 3
-
-
-def test_work_elsewhere_takes_nothing_from_a_budget_of_processor_time() -> None:
-    clock, begin = device_clock("cpu"), time.monotonic()
-    before = clock.now()
-    time.sleep(0.3)
-    assert clock.now() - before < 0.5 * (time.monotonic() - begin) and "processor time" in clock.name
-    assert device_clock("cuda") is WALL
 
 
 def test_a_finished_training_rounded_to_16_bits_says_so(tmp_path: Path) -> None:

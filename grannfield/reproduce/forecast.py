@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from grannfield.data.material import load_material
 from grannfield.forcefield import reduced_settings, split_name
-from grannfield.forecast import ATOMS, BYTES_PER_ATOM, MATERIAL_S, SCORE_S, START_S, Speed
+from grannfield.forecast import ATOMS, MATERIAL_S, MD_BYTES, NVE_BYTES, SCORE_S, START_S, Speed
 from grannfield.forecast import Piece as Cost
 from grannfield.reproduce.plan import Piece, named
 from grannfield.reproduce.scales import parameters
@@ -110,12 +110,12 @@ def costs_of(work: Work, piece: Piece) -> list[Cost]:
             ]
             found += [Cost("curl", what="", evaluations=n, together=8, **about)]
             continue
-        steps, size = 1e3 * (preset.length_ps + preset.ramp_ps) / dt, atoms * BYTES_PER_ATOM
-        disk = preset.replicas * 1e3 * preset.length_ps / (10.0 if preset.length_ps <= 10 else 20.0) * size
+        steps = 1e3 * (preset.length_ps + preset.ramp_ps) / dt
+        disk = preset.replicas * 1e3 * preset.length_ps / (10.0 if preset.length_ps <= 10 else 20.0) * atoms * MD_BYTES
         found.append(Cost("MD", what="", evaluations=steps * preset.replicas, together=preset.replicas, disk=disk, **about))
         if piece.temperature == (preset.temperatures or material.temperatures)[0]:
             steps, n = 1e3 * preset.nve_ps / dt, preset.nve_runs
-            found.append(Cost("NVE", what="", evaluations=steps * n, together=n, disk=n * steps / 2 * size, **about))
+            found.append(Cost("NVE", what="", evaluations=steps * n, together=n, disk=n * steps / 2 * atoms * NVE_BYTES, **about))
     if piece.kind == "score":
         for n in (1, preset.batch):
             evaluations = n * (20 + preset.rounds * preset.steps_per_round)
