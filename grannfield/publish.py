@@ -6,6 +6,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from grannfield.evidence.kept import evidence_of
 from grannfield.evidence.shipping import curve_path, keep
 from grannfield.files import write_atomically
 from grannfield.forcefield import load, registered
@@ -53,6 +54,7 @@ def _published(one: Results, source: Path, reports: Path, weights: Path | None, 
     checkpoint = source / "checkpoints" / one.label / "best.safetensors"
     if why := _unfit(one, checkpoint) or ("" if replace else _smaller(one, one.path(reports))):
         return Published(one.label, False, why)
+    known = evidence_of(one, source).kept_in.exists()
     kept, sizes = keep(one, source)
     if (curve := checkpoint.parent / "curve.csv").exists():
         write_atomically(curve_path(one, source), curve.read_bytes())
@@ -61,7 +63,10 @@ def _published(one: Results, source: Path, reports: Path, weights: Path | None, 
     if shipped and weights is not None:
         write_atomically(weights / f"{one.label}.safetensors", checkpoint.read_bytes())
         sizes["weights"] = checkpoint.stat().st_size
-    _moved(kept, reports / "evidence" / kept.name)
+    if kept.resolve() != (target := reports / "evidence" / kept.name).resolve():
+        _copied(kept, target)
+        if not known:  # a state may be small enough to be committed, and stays so
+            shutil.rmtree(kept)
     one.model["shipped"] = shipped
     sizes["results"] = one.write(reports).stat().st_size  # last: until here the earlier results point to nothing that is missing
     return Published(one.label, True, sizes=sizes)
@@ -88,10 +93,8 @@ def _smaller(one: Results, there: Path) -> str:
     return f"{there} is of a larger scale ({scale_of(old)}, this is {scale_of(one)}); --replace takes this one"
 
 
-def _moved(source: Path, target: Path) -> None:
-    """A folder in the place of another; what only the old one had is gone afterwards."""
-    if source.resolve() == target.resolve():
-        return
+def _copied(source: Path, target: Path) -> None:
+    """A copy of a folder in the place of another; what only the old one had is gone afterwards."""
     beside = target.with_name(f".{target.name}.new")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(source, beside)
