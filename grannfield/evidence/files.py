@@ -32,3 +32,10 @@ def checked(path: Path, sha256: str) -> Path:
     if found != sha256:
         raise Altered(f"{path} has SHA-256 {found[:12]}..., the results point to {sha256[:12]}...: the file was altered")
     return path
+
+
+def matching(folders: tuple[Path, ...], path: str, sha256: str) -> Path:
+    """A file of evidence in the first folder where it is the one that the results point to; NotKept or Altered where none is."""
+    first = located(folders, path)
+    there = (folder / path for folder in folders if (folder / path).is_file())
+    return next((one for one in there if sha256_of_file(one) == sha256), None) or checked(first, sha256)

@@ -6,7 +6,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from grannfield.evidence.files import checked, located
+from grannfield.evidence.files import matching
 from grannfield.evidence.kept import evidence_of
 from grannfield.files import locked, write_atomically
 from grannfield.report.results import Results
@@ -32,11 +32,12 @@ def curve_path(one: Results, reports: Path) -> Path:
 def keep(one: Results, reports: Path) -> tuple[Path, dict[str, int]]:
     """Copy the files behind a model's scores into its tracked folder; the folder and the bytes of each kind.
 
-    NotKept or Altered, before anything is copied or removed, where a file is missing or not the one that the results point to.
+    A run made again takes the place of the one kept before. NotKept or Altered, before anything is copied or removed, where a
+    file is missing or nowhere the one that the results point to.
     """
     evidence = evidence_of(one, reports)
     wanted, sizes = files_behind(one, reports), Counter[str]()
-    sources = {path: checked(located(evidence.folders, path), sha256) for path, (sha256, _) in wanted.items()}
+    sources = {path: matching(evidence.folders, path, sha256) for path, (sha256, _) in wanted.items()}
     with locked(reports / "store" / "keeping" / evidence.kept_in.name, wait=True):
         for path, source in sources.items():
             target = evidence.kept_in / path

@@ -202,6 +202,18 @@ def test_kept_evidence_is_enough(reports, stored):
     assert cli.main(["keep", "--reports", str(reports)]) == 2
 
 
+def test_what_was_made_again_takes_the_place_of_what_was_kept(reports, stored, capsys):
+    assert cli.main(["keep", "--reports", str(reports)]) == 0
+    path = pointer(stored, "force_r2")["path"]
+    kept, made = reports / "evidence" / LABEL / path, reports / "store" / path
+    kept.write_bytes(b"of yesterday")
+    assert cli.main(["keep", "--reports", str(reports)]) == 0 and kept.read_bytes() == made.read_bytes()
+    kept.write_bytes(b"of yesterday")
+    made.write_bytes(b"of tomorrow")
+    assert cli.main(["keep", "--reports", str(reports)]) == 2 and "the file was altered" in capsys.readouterr().err
+    assert kept.read_bytes() == b"of yesterday"
+
+
 def test_predictions_belong_to_their_frames(reports, stored):
     """Forces of a frame that is not the reference's would be compared with the wrong ones: its hash stands beside them."""
     found = pointer(stored, "force_r2")
