@@ -21,8 +21,8 @@ def results(n=6):
         stamp = {"date": f"2026-01-01 00:0{i // 3} UTC", "versions": VERSIONS, "reference_runs": {}, "kinship": ""}
         stamp |= {"evidence": [run, {"kind": "curl", "path": f"curl/{i % 2}.npz"}]}
         stamp |= {"runs_made_on": [{"hardware": "x", "versions": VERSIONS}]}
-        value = math.nan if i == 2 else 0.1 * (i + 1) / 3
-        about = {"n": i + 1, "interval": (-math.inf, 1 / 3), "reason": "fused" if i == 2 else "", "provenance": stamp}
+        value = math.nan if i == 2 else (i + 1) / 32
+        about = {"n": i + 1, "interval": (-math.inf, 0.375), "reason": "fused" if i == 2 else "", "provenance": stamp}
         parts = {"by_run": [{"value": value, "interval": None}], "none": None, "deep": {"a": [1, {"b": -math.inf}]}}
         parts |= {
             "mixed": [{"a": 1}, {"b": 1}],
@@ -44,7 +44,7 @@ def test_round_trip_and_repeats(tmp_path):
     found = read_results(path)
     assert as_dicts(found) == as_dicts(one) and (found.model, found.protocol) == (one.model, one.protocol)
     assert found.text == one.text == path.read_text(encoding="utf-8")
-    assert found.scores["m0", "Li3PS4"].interval == (-math.inf, 1 / 3)
+    assert found.scores["m0", "Li3PS4"].interval == (-math.inf, 0.375)
 
 
 def test_each_distinct_stamp_once_and_a_line_for_each_score(tmp_path):
@@ -65,13 +65,24 @@ def test_one_changed_number_changes_one_line():
 
 def test_the_keys_of_a_table_stand_once(tmp_path):
     one = results(1)
-    one.scores["m0", "Li3PS4"].parts["by_run"] = [{"value": k / 7, "interval": None, "reason": "x"} for k in range(20)]
+    one.scores["m0", "Li3PS4"].parts["by_run"] = [{"value": k / 8, "interval": None, "reason": "x"} for k in range(20)]
     line = next(line for line in one.text.splitlines() if '"m0"' in line and '"by_run"' in line)
     assert line.count('"reason"') == 1 and line.count('"x"') == 21
     assert as_dicts(read_results(one.write(tmp_path))) == as_dicts(one)
     one.scores["m0", "Li3PS4"].parts["deep"] = {"@columns": 1}
     with pytest.raises(ResultsError, match="may not be @columns"):
         one.text  # noqa: B018
+
+
+def test_numbers_are_written_with_ten_digits(tmp_path):
+    one = results(1)
+    one.add(Score("third", "a <b>", "Li3PS4", -1e5 / 3, n=3, interval=(-2e5 / 3, 1 / 3), parts={"deep": [{"x": 2 / 3}]}))
+    found = read_results(one.write(tmp_path))
+    third = found.scores["third", "Li3PS4"]
+    assert (third.value, third.interval) == (-33333.33333, (-66666.66667, 0.3333333333)) and third.parts == {
+        "deep": [{"x": 0.6666666667}]
+    }
+    assert found.text == one.text
 
 
 def test_format_2_is_read_and_becomes_format_3(tmp_path):

@@ -3,7 +3,7 @@
 Each distinct stamp of provenance is kept once (since format 2): `stamps` is a list, a score says which it has, and what stamps
 have in common (versions, machines, reference runs, pieces of evidence) stands once in `shared`, under the key it had: a stamp
 refers to it by the key with `@` before it. A score is a line of the file, without the fields that have their default; a list of
-dictionaries with the same keys is one dictionary of lists there, under `@columns` (since format 3).
+dictionaries with the same keys is one dictionary of lists there, under `@columns` (since format 3), a number has ten digits.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ FORMAT = 3
 MARK = "@"
 """Before a key whose value stands in the shared table."""
 COLUMNS = MARK + "columns"
+DIGITS = 10
+"""That numbers of a score are written with: more than any interval has, and than `grannfield verify` compares."""
 DEFAULTS = {one.name: one.default for one in fields(Score) if one.default is not MISSING} | {"value": None, "parts": {}}
 """What a score of the file has where it does not say."""
 
@@ -134,7 +136,9 @@ def _unfolded(value: dict[str, Any], shared: dict[str, list[Any]]) -> dict[str, 
 
 
 def _in_columns(value: Any) -> Any:
-    """The value with every list of at least two dictionaries of the same keys as a dictionary of lists."""
+    """The value with every list of at least two dictionaries of the same keys as a dictionary of lists, and numbers rounded."""
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
     if isinstance(value, dict):
         if COLUMNS in value:
             raise ResultsError(f"a key of a score may not be {COLUMNS}")
@@ -161,7 +165,7 @@ def _in_rows(value: Any) -> Any:
 
 def _score(score: Score, table: _Table) -> dict[str, Any]:
     values = score.to_dict()
-    values["parts"] = _in_columns(values["parts"])
+    values |= {key: _in_columns(values[key]) for key in ("value", "interval", "parts")}
     values["provenance"] = table.stamp(values["provenance"])
     return {key: value for key, value in values.items() if key == "provenance" or value != DEFAULTS.get(key, MISSING)}
 
