@@ -15,6 +15,7 @@ def test_survival(runs, score):
     outcome = survival([run.failure for run in all_runs], [run.run.protocol.length for run in all_runs])
     causes = ", ".join(f"{n} {cause}" for cause, n in outcome.causes.items())
     said = causes or f"all {all_runs[0].run.protocol.length * 1e-3:g} ps"
+    inside = [run.run.internal_temperature for run in all_runs if run.cold]
     parts = {
         "failures": [run.ending for run in all_runs if run.failure],
         "watched_ps": [run.watched * 1e-3 for run in all_runs],
@@ -22,7 +23,10 @@ def test_survival(runs, score):
         "internal_temperature_K": [run.run.internal_temperature for run in all_runs if run.run.trajectory is not None],
         "by_run": by_run(all_runs, [float(run.failure is not None) for run in all_runs]),
     }
-    score("failed_share", outcome.failed, verdict=said, ok=not outcome.failure_times, **parts)
+    if inside:  # no event, and no picture of the crystal at that temperature either
+        said += f"; {len(inside)} cold, {min(inside):.0f} K without the motion of the whole"
+        parts["cold"] = len(inside)
+    score("failed_share", outcome.failed, verdict=said, ok=not outcome.failure_times and not inside, **parts)
     score(
         "survival_ps",
         outcome.mean_time,

@@ -16,6 +16,8 @@ from grannfield.trajectory import Trajectory
 
 FEWEST_FRAMES = 20
 """Production frames below which g(r) and densities are not worth a number."""
+COLD = 0.5
+"""Of the temperature asked for; what has less without the motion of its centre of mass has come to rest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +36,14 @@ class ScoredRun:
     def watched(self) -> float:
         """fs until the failure, or the whole length."""
         return max(0.0, self.failure.time) if self.failure else self.run.protocol.length
+
+    @property
+    def cold(self) -> bool:
+        """Whether a run without a failure is of a crystal at rest that flies as a whole.
+
+        Forces that do not add up to zero speed the whole up; a thermostat that holds the kinetic energy takes it from the atoms.
+        """
+        return self.failure is None and self.run.internal_temperature < COLD * self.temperature
 
     @cached_property
     def production(self) -> Trajectory | None:

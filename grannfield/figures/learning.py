@@ -102,13 +102,15 @@ def _draw(figure: Figure, shown: Shown, found: dict[str, dict[str, np.ndarray] |
     columns = min(COLUMNS, len(found))
     rows = -(-len(found) // columns)
     axes = grid(
-        figure, rows, columns, width=7.2 if columns > 1 else 3.5, panel_height=1.3, left=0.55, gap=(0.5, 0.5), top=0.25
+        figure, rows, columns, width=7.2 if columns > 1 else 3.5, panel_height=1.3, left=0.55, gap=(0.45, 0.42), top=0.25
     ).ravel()
     for spare in axes[len(found) :]:
         spare.set_axis_off()
-    for axis, (label, curve) in zip(axes, found.items(), strict=False):
-        axis.set_title(cut(label), color=shown.styles[label].colour)
-        _panel(axis, shown.one(label), curve, shown.styles[label].colour)
+    for k, (label, curve) in enumerate(found.items()):
+        axes[k].set_title(cut(label), color=shown.styles[label].colour)
+        _panel(axes[k], shown.one(label), curve, shown.styles[label].colour)
+        axes[k].set_xlabel("training time (min)" if k + columns >= len(found) else "")
+        axes[k].set_ylabel("force MAE (meV/Å)" if k % columns == 0 else "")
 
 
 def _panel(axis: Axes, one: Results, curve: dict[str, np.ndarray] | str, colour: str) -> None:
@@ -119,7 +121,7 @@ def _panel(axis: Axes, one: Results, curve: dict[str, np.ndarray] | str, colour:
     if best is not None and "seconds" in story:
         axis.plot(story["seconds"] / 60, 1e3 * best, marker="D", color=colour, markeredgecolor=REFERENCE, markersize=5)
         words = f"{1e3 * best:.0f} meV/Å at {story['seconds'] / 60:.3g} min"
-        axis.text(0.04, 0.16, words, transform=axis.transAxes, fontsize=SMALL)
+        axis.text(0.96, 0.94, words, transform=axis.transAxes, ha="right", va="top", fontsize=SMALL)
     if isinstance(curve, str):
         if best is None:
             not_available(axis, curve)
@@ -128,5 +130,3 @@ def _panel(axis: Axes, one: Results, curve: dict[str, np.ndarray] | str, colour:
     axis.set_xlim(left=0)
     axis.set_ylim(bottom=0)
     axis.margins(y=0.25)
-    axis.set_xlabel("training time (min)")
-    axis.set_ylabel("force MAE (meV/Å)")

@@ -87,10 +87,11 @@ def _verdicts(figure: Figure, shown: Shown, labels: list[str], found: dict[tuple
             n = next((x.spread_frames for x in found[label, formula].runs if (x.temperature, x.replica) == worst[:2]), 0)
             colour, weight = verdict_colour(worst.verdict), "bold"
             axis.text(
-                0.03, 0.97, worst.verdict, transform=axis.transAxes, va="top", color=colour, fontsize=FONT, fontweight=weight
-            )
+                0.97, 0.97, worst.verdict, transform=axis.transAxes, va="top", ha="right", color=colour, fontsize=FONT,
+                fontweight=weight,
+            )  # fmt: skip
             words = f"{worst.temperature:g} K\nMAE {mae:.3f}\nn = {n}"
-            axis.text(0.03, 0.8, words, transform=axis.transAxes, va="top", fontsize=SMALL)
+            axis.text(0.97, 0.8, words, transform=axis.transAxes, va="top", ha="right", fontsize=SMALL)
         row[0].set_ylabel(f"{stacked(label)}\ng(r)", color=shown.styles[label].colour)
     for axis, formula in zip(axes[0], shown.formulas, strict=True):
         axis.set_title(formula_text(formula))
@@ -98,6 +99,8 @@ def _verdicts(figure: Figure, shown: Shown, labels: list[str], found: dict[tuple
         axis.set_xlabel("r (Å)")
         axis.set_xlim(0, 6)
     _few_ticks(axes)
+    for axis in axes[0]:
+        axis.set_ylim(top=1.3 * axis.get_ylim()[1])  # room for the words above the curves
 
 
 def _few_ticks(axes: Any) -> None:

@@ -63,6 +63,9 @@ def conditions(results: Sequence[Results]) -> list[tuple[str, str]]:
                         "failed has no number"),
                ("MD", _together([one for one in results if "described" in one.protocol], _md)),
                ("Speed", "median ± half the distance of the quartiles of " + _together(results, _timed))]  # fmt: skip
+    if any(_cold(one.scores.get(("failed_share", m))) for one in results for m in materials):
+        entries.append(("Cold", "runs without a failure whose crystal has come to rest and flies as a whole: less than half the "
+                                "temperature is left without the motion of the centre of mass"))  # fmt: skip
     kin = _together(results, _kin)
     entries += [("Kin of the reference", kin)] if kin else []
     note = f" ({SURROGATE})" if any(label.startswith("surrogate") for label in references_of(results)) else ""
@@ -126,7 +129,13 @@ def _failed(scores: Sequence[Score | None]) -> str:
     known = [score for score in scores if score is not None and score.outcome == "number"]
     if not known:
         return _none(next((score for score in scores if score is not None), None))
-    return _unbroken(f"{sum(round(s.value * s.n) for s in known)} of {sum(s.n for s in known)}")
+    cold = sum(_cold(score) for score in known)
+    failed = _unbroken(f"{sum(round(s.value * s.n) for s in known)} of {sum(s.n for s in known)}")
+    return failed + (f", {_unbroken(f'{cold} cold')}" if cold else "")
+
+
+def _cold(score: Score | None) -> int:
+    return int(score.parts.get("cold", 0)) if score is not None else 0
 
 
 def _speed(own: Iterable[Results]) -> str:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from grannfield.analysis.fusion import Failure
 from grannfield.forcefield import ForceField, UnsupportedElement
 from grannfield.graph import AtomGraph
 from grannfield.md import block, integrators
@@ -21,6 +22,7 @@ from grannfield.md.integrators import evaluated
 from grannfield.md.simulate import Protocol, simulate
 from grannfield.md.state import initial_state
 from grannfield.md.watch import Watch
+from grannfield.runs import ScoredRun
 from grannfield.testing import LennardJones, count_operations
 from tests.md.test_integrators import argon
 
@@ -54,6 +56,15 @@ def test_protocol_lengths_and_temperatures() -> None:
         production = run.production()
         assert production is not None and production.time[0] == 240.0
         assert 20 < run.internal_temperature < 90 and run.drift < 1e-9
+
+
+def test_a_run_at_rest_is_cold_and_one_that_failed_is_not() -> None:
+    (run,) = simulate(LennardJones(), *argon(), SHORT, [1])
+    assert not ScoredRun(run, SHORT.temperature, None).cold
+    still = replace(run, internal_temperature=0.4 * SHORT.temperature)
+    assert ScoredRun(still, SHORT.temperature, None).cold
+    assert not ScoredRun(still, SHORT.temperature, Failure(100.0, 2, "melt", "")).cold
+    assert not ScoredRun(replace(run, internal_temperature=float("nan")), SHORT.temperature, None).cold
 
 
 @pytest.mark.parametrize(("bad", "cause"), [(float("nan"), "non-finite"), (100.0, "runaway"), (0.001, "runaway")])

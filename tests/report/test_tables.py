@@ -300,6 +300,14 @@ def test_the_short_board_is_a_row_for_each_model_in_seven_narrow_columns() -> No
     assert "n = 50 frames" in below and "10 ps at 800/1000/1200 K, 2 runs each" in below and "not AIMD" in below
 
 
+def test_runs_that_fly_at_rest_are_no_failures_and_said() -> None:
+    results = [made("model-0", seed=0), made("model-1", seed=1)]
+    assert "cold" not in short_board(results).lower()
+    results[1].scores["failed_share", "Li3PS4"].parts["cold"] = 2
+    board = short_board(results).replace("\u00a0", " ")
+    assert "| 0 of 18, 2 cold |" in board and "| 0 of 18 |" in board and "flies as a whole" in board
+
+
 # scales
 
 
