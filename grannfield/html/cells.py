@@ -16,7 +16,7 @@ from grannfield.report.results import Results
 from grannfield.report.verdicts import EXACT, NO_INTERVAL, own_number, verdict_of
 from grannfield.score import Score, significant
 
-VERDICTS = ("stable", "fusion", "lattice mismatch", "indistinguishable", "different", "undecided", "n/a", "error")
+VERDICTS = ("stable", "fusion", "lattice mismatch", "cold", "indistinguishable", "different", "undecided", "n/a", "error")
 """What a cell can be filtered by."""
 DEFAULT = (
     "force_r2",
@@ -175,7 +175,7 @@ def badges_of(score: Score, tested: str) -> tuple[str, ...]:
         fused = score.reason == FUSED and score.metric.startswith("rdf_")
         return ("error" if score.error else "n/a", *(["fusion"] if fused else []), *([tested] if tested == "different" else []))
     said = [verdict for verdict in ("stable", "fusion", "lattice mismatch") if score.verdict.startswith(verdict)]
-    return (*said, *((tested,) if tested else ()))
+    return (*said, *(["cold"] if score.parts.get("cold") else []), *([tested] if tested else []))
 
 
 def between(score: Score | Estimate) -> str:

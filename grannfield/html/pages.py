@@ -28,6 +28,7 @@ BADGES = {
     "stable": "mean |g - g_ref| below max(0.02, 1.5 x floor) in every run, and no failure",
     "fusion": "atoms came nearer than 0.75 of the smallest reference distance of their pair",
     "lattice mismatch": "not fused, but g(r) is farther from the reference's than that limit",
+    "cold": "no failure, but the crystal has come to rest and flies as a whole: forces that do not add up to zero push it",
     "indistinguishable": "the 95% interval of the difference from the reference's own number lies inside the margin",
     "different": "zero lies outside that interval, and the difference beyond the margin",
     "undecided": "neither: more data would tell",

@@ -28,6 +28,7 @@ from grannfield.report.results import Results, all_results
 from grannfield.report.tables import CONTROLS
 from grannfield.report.tiers import ABOUT as TIERS_ABOUT
 from grannfield.report.tiers import Tiers, beside_names, tiers
+from grannfield.report.top import failed_runs
 
 PAGES = {
     "board": "Board",
@@ -138,7 +139,6 @@ def _listed(one: Results, found: Sequence[Tiers], contracts: Contracts) -> dict[
     preset = str(one.protocol.get("preset", ""))
     whole = next((t for t in found if not t.metric and t.preset == preset), None)
     runs = [score for (metric, _), score in one.scores.items() if metric == "failed_share" and score.outcome == "number"]
-    count = sum(score.n for score in runs)
     return {
         "label": one.label,
         "name": row_name(one),
@@ -147,7 +147,7 @@ def _listed(one: Results, found: Sequence[Tiers], contracts: Contracts) -> dict[
         "behaviour": told["behaviour"],
         "preset": preset,
         "tier": pages.tier_text(whole, one.label) if whole else "",
-        "failed": f"{round(sum(s.value * s.n for s in runs))} of {count}" if count else "no runs",
+        "failed": failed_runs(runs) if runs else "no runs",
     }
 
 

@@ -40,7 +40,7 @@ def top_table(results: Sequence[Results], tiers: Mapping[str, str]) -> Table:
                 Cell((name,)),
                 *(Cell((_r2(_score(own, "force_r2", m)),)) for m in materials),
                 Cell((_structure([_score(own, "rdf_mae", m) for m in materials]),)),
-                Cell((_failed([_score(own, "failed_share", m) for m in materials]),)),
+                Cell((failed_runs([_score(own, "failed_share", m) for m in materials]),)),
                 Cell((_speed(own),)),
             )
         )
@@ -124,8 +124,8 @@ def _structure(scores: Sequence[Score | None]) -> str:
     return f"all {words[0]}" if len(words) > 1 and len(set(words)) == 1 else ", ".join(words)
 
 
-def _failed(scores: Sequence[Score | None]) -> str:
-    """Failed runs of all that were made, over the materials."""
+def failed_runs(scores: Sequence[Score | None]) -> str:
+    """Failed runs of all that were made, over the materials, and those that flew at rest."""
     known = [score for score in scores if score is not None and score.outcome == "number"]
     if not known:
         return _none(next((score for score in scores if score is not None), None))

@@ -105,6 +105,8 @@ def test_sorting_follows_the_direction_of_a_column() -> None:
     assert cell_of(made(4), "rdf_mae", "Li3PS4").key is None and "fusion" in cell_of(made(4), "rdf_mae", "Li3PS4").badges
     alone = Results("a", {}, {})
     alone.add(Score("diffusivity", "a", "LGPS", 1e-5, n=3))
+    alone.add(Score("failed_share", "a", "LGPS", 0.0, n=3, interval=(0.0, 0.7), parts={"cold": 2}))
+    assert cell_of(alone, "failed_share", "LGPS").badges == ("cold",)
     assert cell_of(alone, "diffusivity", "LGPS").key is None and cell_of(alone, "ns_per_day", "LGPS").state == "elsewhere"
     assert cell_of(alone, "force_r2", "LGPS").state == "not run"
 

@@ -39,7 +39,7 @@ function factsOf(one, column) {
   const rows = [["how it was made", one.note], ["verdict", one.verdict], [one.own_name ?? "", one.own], ["test against it", one.test && `${one.test.label}: ${one.test.text}`], ["tier in this column", one.tier], ["kinship", one.kinship], ["better", { higher: "higher", lower: "lower", closer: "closer to the reference" }[column.better]]];
   return el("dl", {}, rows.filter(([what, text]) => what && text).map(([what, text]) => [el("dt", {}, what), el("dd", {}, text)]));
 }
-const verdictsOf = (one) => ["stable", "fusion", "lattice mismatch"].filter((v) => one.verdict?.startsWith(v)).concat(one.test && one.outcome === "number" ? [one.test.label] : []);
+const verdictsOf = (one) => ["stable", "fusion", "lattice mismatch"].filter((v) => one.verdict?.startsWith(v)).concat(/; \d+ cold/.test(one.verdict ?? "") ? ["cold"] : [], one.test && one.outcome === "number" ? [one.test.label] : []);
 
 function contentsOf(one, column, plots) {
   const badges = verdictsOf(one).map(badgeOf);
