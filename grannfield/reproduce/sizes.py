@@ -28,6 +28,15 @@ AGAIN = {
     "unfinished work": "last.safetensors of a finished training is of no more use; what was cut off would begin anew",
 }
 """What can be deleted, and what becomes of it."""
+DERIVED = ("*-long.csv", "*.html", "*.tex", "supplement/*")
+"""Tables, below a reports folder, that no state keeps: `grannfield report --reports STATE/reports` writes them."""
+
+
+def trim(reports: Path) -> None:
+    """Remove the forms of tables that repeat what others say, so that a state stays small enough to be committed."""
+    for pattern in DERIVED:
+        for path in reports.glob(pattern):
+            path.unlink(missing_ok=True)
 
 
 def sizes(folder: Path) -> dict[str, int]:

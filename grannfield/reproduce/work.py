@@ -18,6 +18,7 @@ from grannfield.reproduce import suite
 from grannfield.reproduce.hands import in_hand
 from grannfield.reproduce.plan import Piece
 from grannfield.reproduce.scales import Scale
+from grannfield.reproduce.sizes import trim
 from grannfield.reproduce.state import State
 from grannfield.reproduce.weights import remove, removed, trained
 
@@ -216,6 +217,7 @@ class Work:
         label, scale = self.scale.label(piece.model), self.scale
         about = scale.materials, scale.preset, self.seed, self.device, self.state.reports
         suite.run_suite(suite.command(label, *about), self.expected_s, f"scoring {label}")
+        trim(self.state.reports)
         if errors := suite.errors_in(self.results(piece.model)):
             raise RuntimeError(f"the suite ran into {len(errors)} errors, the first: {errors[0]}")
         scored = self.subject_of_scores(piece.model)

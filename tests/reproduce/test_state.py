@@ -11,7 +11,7 @@ import pytest
 
 from grannfield.presets import Preset
 from grannfield.reproduce.scales import SCALES
-from grannfield.reproduce.sizes import PARTS, described, sizes
+from grannfield.reproduce.sizes import PARTS, described, sizes, trim
 from grannfield.reproduce.state import FORMAT, State, StateError
 from grannfield.reproduce.work import Work
 from tests.reproduce.small import MD, SMALL, TRAIN, install, pieces, reproduce
@@ -88,6 +88,15 @@ def test_a_plan_of_scales_that_exist_is_read_as_it_was_written() -> None:
             assert ("train_minutes" in plan, "samples" in plan, "epoch_frames" in plan) == tuple(
                 budget == one for one in ("time", "samples", "epochs")
             )
+
+
+def test_a_state_keeps_the_short_tables(tmp_path: Path) -> None:
+    kept, gone = ("leaderboard.md", "leaderboard.csv", "table1.md"), ("a-long.csv", "a.html", "a.tex", "supplement/S1.md")
+    (tmp_path / "supplement").mkdir()
+    for name in (*kept, *gone):
+        (tmp_path / name).write_text("x")
+    trim(tmp_path)
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == set(kept)
 
 
 def test_the_size_is_said_by_part_and_by_model_and_what_could_go(
