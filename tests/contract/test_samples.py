@@ -9,8 +9,9 @@ import pytest
 
 from grannfield.contract.samples import RATTLE, Sample, gamma, random_rotation, samples, skew
 from grannfield.neighbors import neighbor_graph
+from grannfield.testing import stored
 
-PARITY = Path(__file__).parents[1] / "parity" / "cgcnn.npz"
+PARITY = Path(__file__).parents[1] / "parity" / "cgcnn.npz.xz"
 
 
 def lengths(sample: Sample) -> np.ndarray:
@@ -20,10 +21,10 @@ def lengths(sample: Sample) -> np.ndarray:
 
 
 def test_the_skewed_cell_is_that_of_the_parity_files() -> None:
-    with np.load(PARITY) as file:
-        np.testing.assert_allclose(skew().pos, file["skew/positions"], atol=1e-8)
-        np.testing.assert_allclose(skew().cell, file["skew/cell"][0], atol=1e-8)
-        assert np.array_equal(skew().z, file["skew/Z"])
+    file = stored(PARITY)
+    np.testing.assert_allclose(skew().pos, file["skew/positions"], atol=1e-8)
+    np.testing.assert_allclose(skew().cell, file["skew/cell"][0], atol=1e-8)
+    assert np.array_equal(skew().z, file["skew/Z"])
 
 
 def test_gamma_is_rattled_by_its_seed() -> None:

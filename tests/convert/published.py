@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from grannfield.testing import stored
+
 PARITY = Path(__file__).parents[1] / "parity"
-FILES = sorted(PARITY.glob("*.npz"))
+FILES = sorted(PARITY.glob("*.npz.xz"))
 BN = [(r"\.gamma$", ".weight"), (r"\.beta$", ".bias"), (r"\.mean$", ".running_mean"), (r"\.var$", ".running_var")]
 LINEAR = [(r"\.W$", ".weight"), (r"\.b$", ".bias")]
 RBF = [(r"^rbf\.centers$", "expansion.offset"), (r"^rbf\.coeff$", "expansion.coeff")]
@@ -186,8 +188,7 @@ UNTOLD = {"scn": ("num_sphere_samples", "basis_width_scalar", "num_taps", "num_b
 
 def settings(path: Path, model: str) -> dict[str, Any]:
     """What a user has to say of a parity file's network."""
-    with np.load(path, allow_pickle=False) as file:
-        stated = json.loads(str(file["settings_json"]))
+    stated = json.loads(str(stored(path)["settings_json"]))
     told = {"cutoff": stated.get("cutoff", stated.get("max_radius"))}
     return told | {name: stated[name] for name in UNTOLD.get(model, ())}
 
@@ -196,18 +197,18 @@ def state_dict(path: Path, model: str) -> dict[str, Tensor]:
     """The weights of a parity file as the paper's package would name them, with the constants it keeps beside them."""
     state: dict[str, Tensor] = {}
     flat: dict[str, list[Tensor]] = {}
-    with np.load(path, allow_pickle=False) as file:
-        for key in (k for k in file.files if k.startswith("w/")):
-            name, value = key[2:], torch.from_numpy(np.array(file[key]))
-            for pattern, theirs in TO_PUBLISHED[model]:
-                name = re.sub(pattern, theirs, name)
-            if match := re.fullmatch(r"(.*)\.W_\d+e_in\d+_out\d+", name):
-                flat.setdefault(match[1] + ".tp.weight", []).append(value.reshape(-1))
-            elif name:
-                state[name] = value
-        if model == "escn":
-            state["sphere_points"] = torch.from_numpy(np.array(file["c/sphere_points"]))
-            state["distance_expansion.offset"] = torch.from_numpy(np.array(file["c/gaussian_offset"]))
+    file = stored(path)
+    for key in (k for k in file if k.startswith("w/")):
+        name, value = key[2:], torch.from_numpy(np.array(file[key]))
+        for pattern, theirs in TO_PUBLISHED[model]:
+            name = re.sub(pattern, theirs, name)
+        if match := re.fullmatch(r"(.*)\.W_\d+e_in\d+_out\d+", name):
+            flat.setdefault(match[1] + ".tp.weight", []).append(value.reshape(-1))
+        elif name:
+            state[name] = value
+    if model == "escn":
+        state["sphere_points"] = torch.from_numpy(np.array(file["c/sphere_points"]))
+        state["distance_expansion.offset"] = torch.from_numpy(np.array(file["c/gaussian_offset"]))
     state |= {name: torch.cat(parts) for name, parts in flat.items()}
     for name in [key for key in state if key.endswith("running_mean")]:
         state[name.replace("running_mean", "num_batches_tracked")] = torch.tensor(7)

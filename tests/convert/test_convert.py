@@ -22,8 +22,8 @@ from grannfield.neighbors import neighbor_graph
 from grannfield.testing import model_of, parity
 from tests.convert.published import FILES, PARITY, settings, state_dict
 
-CGCNN = PARITY / "cgcnn.npz"
-FORCENET = PARITY / "forcenet.npz"
+CGCNN = PARITY / "cgcnn.npz.xz"
+FORCENET = PARITY / "forcenet.npz.xz"
 
 
 def saved(tmp_path: Path, state: Any, name: str = "best_model.pth.tar") -> Path:
@@ -51,7 +51,7 @@ def test_every_model_is_converted() -> None:
     assert {model_of(path) for path in FILES} == set(registered())
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.name.partition(".")[0])
 def test_converted_weights_give_the_published_energies_and_forces(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,8 +175,8 @@ def test_scales_of_energy_and_forces(tmp_path: Path) -> None:
         model = model_of(path)
         read = read_published(saved(tmp_path, state_dict(path, model)))
         raw = convert(read, model, settings(path, model))
-        with np.load(path) as file:
-            graph = neighbor_graph(file["lgps/Z"], file["lgps/positions"], file["lgps/cell"][0], raw.field.cutoff)
+        file = testing.stored(path)
+        graph = neighbor_graph(file["lgps/Z"], file["lgps/positions"], file["lgps/cell"][0], raw.field.cutoff)
         before = raw.field.predict(graph)
         scaled = in_units(convert(read, model, settings(path, model)), (-200.0, 4.0), (0.0, 0.5), 50)
         after = scaled.field.predict(graph)
@@ -251,7 +251,7 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         convert(read_published(saved(tmp_path, state | {"convolutions.0.ln.weight": state["convs.0.ln1.weight"]})), "cgcnn", told)
     with pytest.raises(ConversionError, match="no model is called 'gemnet'"):
         convert(read_published(saved(tmp_path, state)), "gemnet")
-    twice = state_dict(PARITY / "schnet.npz", "schnet")
+    twice = state_dict(PARITY / "schnet.npz.xz", "schnet")
     twice["interactions.0.conv.nn.0.weight"] = twice["interactions.0.conv.nn.0.weight"] + 1
     with pytest.raises(ConversionError, match=r"are both interactions\.0\.filter0\.weight, and differ"):
         convert(read_published(saved(tmp_path, twice)), "schnet")

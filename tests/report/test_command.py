@@ -11,6 +11,7 @@ import pytest
 
 from grannfield import report_command
 from grannfield.cli import main
+from grannfield.report.results import read_results
 from grannfield.report.tables import BEGIN, END
 from tests.report.made import made
 
@@ -91,16 +92,15 @@ def test_a_damaged_file_is_named_before_anything_is_written(damage, tmp_path: Pa
 
 
 def test_results_of_the_first_format_are_read(tmp_path: Path) -> None:
-    one = made()
+    old, new = tmp_path / "old", tmp_path / "new"
+    one = read_results(made().write(new))
     content = {
         "format": 1, "label": one.label, "model": one.model, "protocol": one.protocol,
         "scores": [score.to_dict() for score in one.scores.values()],
         "reference": [score.to_dict() for score in one.reference.values()],
     }  # fmt: skip
-    old, new = tmp_path / "old", tmp_path / "new"
     (old / "results").mkdir(parents=True)
     (old / "results" / "schnet.json").write_text(json.dumps(content))
-    one.write(new)
     for folder in (old, new):
         assert main(["report", "--reports", str(folder), "--only", "tables", "-q"]) == 0
     for path in sorted(new.rglob("*")):
