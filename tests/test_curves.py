@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,15 @@ def test_no_frame_after_a_failure_enters_a_curve_but_survival(tmp_path: Path, ca
     assert bad.rdf[0].verdict == "fusion" and good.rdf[0].verdict != "fusion"
     assert good.survival.causes == {} and bad.survival.causes == {"fusion": 1}
     assert bad.survival.time_ps[-1] == pytest.approx(until * 1e-3)
+
+
+def test_a_crystal_at_rest_is_counted_as_cold_beside_the_failures(tmp_path: Path, cache: Path) -> None:
+    run = run_of(part_of_reference(), 1000.0, 3000.0)
+    still = replace(run, run=replace(run.run, internal_temperature=40.0))
+    molten = run_of(spoiled_after(part_of_reference(), 2000.0), 1000.0, 3000.0, failed_at=2000.0)
+    molten = replace(molten, run=replace(molten.run, internal_temperature=40.0))
+    band = curves_of(MadeUp(tmp_path, [run, still, molten]), FORMULA, cache=cache).survival
+    assert (band.n, band.cold, band.causes) == (3, 1, {"fusion": 1})
 
 
 def test_ions_of_one_speed_have_a_parabola(tmp_path: Path, cache: Path) -> None:

@@ -9,11 +9,15 @@ import numpy as np
 
 from grannfield import units
 from grannfield.analysis.blocks import correlation_time
-from grannfield.analysis.uncertainty import TOO_SHORT, UNDEFINED, Estimate, t_quantile
+from grannfield.analysis.uncertainty import TOO_SHORT, UNDEFINED, Estimate, jackknife_half_width, t_quantile
 
 SEGMENTS = 6
 """Of a run, whose own slopes show whether its energy wanders."""
 FEWEST_FRAMES = 30
+LEAST = 1e-30
+"""Share of the squares of all products below which a sum counts as this much, so that it has a logarithm."""
+WIDEST = 300.0
+"""Half-width of a logarithm that still has an exponential."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +106,11 @@ def asymmetry(forward: np.ndarray, backward: np.ndarray, fine: tuple[np.ndarray,
     """The antisymmetric share of Jacobians from products u.J v (`forward`) and v.J u (`backward`), [frames, directions].
 
     For random u and v, E (u.J v - v.J u)² = 4 |A|² and E (u.J v + v.J u)² = 4 |S|², so that |A|²/|J|² is the first over the sum
-    of both. `fine`: the same products from a shorter step, for the floor. The interval is a jackknife over frames. No number
-    where the forces do not change at all.
+    of both. `fine`: the same products from a shorter step, for the floor. The interval is a jackknife over frames of the
+    logarithm of |A|²/|S|²: a few stiff bonds give the products long tails, and an interval symmetric about the share would reach
+    zero in a third of the samples of forces that are no gradient. Where it would begin below the floor, the share is not told
+    from rounding: the interval then begins at zero and ends a half-width of the share itself above it. No number where the forces
+    do not change at all.
 
     >>> rotation = asymmetry(np.array([[1.0, -2.0], [0.5, 3.0]]), np.array([[-1.0, 2.0], [-0.5, -3.0]]))
     >>> rotation.share.value, asymmetry(np.ones((2, 2)), np.ones((2, 2))).share.value
@@ -123,16 +130,19 @@ def asymmetry(forward: np.ndarray, backward: np.ndarray, fine: tuple[np.ndarray,
     if fine is not None:
         change = (forward - backward) - (np.asarray(fine[0]) - np.asarray(fine[1]))
         floor = float(np.sqrt((change**2).sum() / total))
-    interval = _share_interval(odd, even, value)
     note = f"pairs of directions in {len(odd)} frames, jackknife over frames"
-    return Asymmetry(Estimate(value, interval, forward.size, note=note), floor)
+    return Asymmetry(Estimate(value, _share_interval(odd, even, floor), forward.size, note=note), floor)
 
 
-def _share_interval(odd: np.ndarray, even: np.ndarray, value: float) -> tuple[float, float]:
-    n = len(odd)
-    if n < 2:
+def _share_interval(odd: np.ndarray, even: np.ndarray, floor: float) -> tuple[float, float]:
+    """Of sqrt(odd/(odd + even)) for sums over frames [M]; everything, where one frame says nothing of the spread."""
+    if len(odd) < 2:
         return 0.0, 1.0
-    rest = odd.sum() - odd
-    left_out = np.sqrt(rest / np.maximum(rest + even.sum() - even, 1e-300))
-    half = t_quantile(n - 1) * float(np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum()))
-    return max(0.0, value - half), min(1.0, value + half)
+    least = LEAST * (odd.sum() + even.sum())
+    value = float(np.sqrt(odd.sum() / (odd.sum() + even.sum())))
+    odd_rest, even_rest = (np.maximum(one.sum() - one, least) for one in (odd, even))
+    half = min(jackknife_half_width(np.log(odd_rest / even_rest)), WIDEST)
+    low, high = (float(np.sqrt(odd.sum() * k / (odd.sum() * k + even.sum()))) for k in np.exp([-half, half]))
+    if low < floor:
+        return 0.0, min(1.0, value + jackknife_half_width(np.sqrt(odd_rest / (odd_rest + even_rest))))
+    return low, high

@@ -230,7 +230,7 @@ def self_distance(
         left_out = [(table.sum() - 2 * table[a].sum()) / ((k - 1) * (k - 2)) for a in range(k)]
     else:
         left_out = _without_blocks(pieces, summary, distance)
-    half = _jackknife_half_width(np.array(left_out))
+    half = jackknife_half_width(np.array(left_out))
     note = f"mean over {k * (k - 1) // 2} pairs of reference segments of {len(pieces[0])} frames"
     return Estimate(value, (max(0.0, value - half), value + half), n=k, note=note)
 
@@ -248,7 +248,8 @@ def _without_blocks(
     return distances
 
 
-def _jackknife_half_width(left_out: np.ndarray) -> float:
+def jackknife_half_width(left_out: np.ndarray) -> float:
+    """Of the 95% interval of a number, from what it is without each of the parts in turn [N]; infinite for a single part."""
     n = len(left_out)
     if n < 2:
         return math.inf

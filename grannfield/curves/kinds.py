@@ -120,6 +120,8 @@ class SurvivalBand:
     causes: dict[str, int]
     n: int
     """Runs."""
+    cold: int
+    """Runs without a failure whose crystal is at rest and flies as a whole (`ScoredRun.cold`)."""
     horizon_ps: float
     censored_ps: np.ndarray
     """When runs without a failure ceased to be watched."""

@@ -102,8 +102,9 @@ def survival_of(runs: Sequence[ScoredRun]) -> SurvivalBand:
     found = survival([run.failure for run in runs], durations)  # type: ignore[misc]
     curve, mean = found.curve, found.mean_time
     return SurvivalBand(
-        curve.time * 1e-3, curve.survival, curve.low, curve.high, dict(found.causes), len(runs), found.horizon * 1e-3,
-        np.array(found.censored_times) * 1e-3, (mean.value * 1e-3, mean.interval[0] * 1e-3, mean.interval[1] * 1e-3),
+        curve.time * 1e-3, curve.survival, curve.low, curve.high, dict(found.causes), len(runs), sum(run.cold for run in runs),
+        found.horizon * 1e-3, np.array(found.censored_times) * 1e-3,
+        (mean.value * 1e-3, mean.interval[0] * 1e-3, mean.interval[1] * 1e-3),
     )  # fmt: skip
 
 

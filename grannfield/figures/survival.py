@@ -28,7 +28,8 @@ def sheets(shown: Shown) -> Iterator[Sheet]:
             "survival", stem("survival", str(k + 1) if len(parts) > 1 else ""), "Survival of MD runs",
             "Share of runs still without a failure event (Kaplan-Meier, all temperatures together) and its 95% band (beta "
             "products; none for fewer than 5 runs); ticks: runs that ended without a failure. n counts runs; the mean time "
-            f"without a failure is restricted to the planned length. {shown.conditions(labels)}",
+            f"without a failure is restricted to the planned length. Cold: no failure, but the crystal is at "
+            f"rest and flies as a whole. {shown.conditions(labels)}",
             "; ".join(_alt(key, one) for key, one in found.items()),
             lambda figure, labels=labels, found=found: _draw(figure, shown, labels, found),  # type: ignore[misc]
             reference=shown.reference,
@@ -39,7 +40,8 @@ def _alt(key: tuple[str, str], curves: Curves) -> str:
     band = curves.survival
     if band is None:
         return f"{key[0]} in {formula_text(key[1])}: n/a"
-    return f"{key[0]} in {formula_text(key[1])}: {sum(band.causes.values())} of {band.n} runs failed"
+    cold = f", {band.cold} cold" if band.cold else ""
+    return f"{key[0]} in {formula_text(key[1])}: {sum(band.causes.values())} of {band.n} runs failed{cold}"
 
 
 def _draw(figure: Figure, shown: Shown, labels: list[str], found: dict[tuple[str, str], Curves]) -> None:
@@ -73,9 +75,10 @@ def _panel(axis: Axes, curves: Curves, colour: str) -> None:
     at = np.interp(band.censored_ps, band.time_ps, band.survival)
     axis.plot(band.censored_ps, at, marker="|", color=colour, linestyle="none", markersize=6)
     causes = ", ".join(f"{n} {cause}" for cause, n in band.causes.items()) or "no failure"
+    causes += f", {band.cold} cold" if band.cold else ""
     low, high = band.mean_ps[1:]
     interval = f" [{low:.1f}, {high:.1f}]" if np.isfinite([low, high]).all() else ""
     axis.text(
         0.03, 0.97, f"{causes}\nmean {band.mean_ps[0]:.1f} ps{interval}, n = {band.n}", transform=axis.transAxes, va="top",
-        fontsize=SMALL, color=VERDICTS["fusion"] if band.causes else VERDICTS["stable"],
+        fontsize=SMALL, color=VERDICTS["fusion"] if band.causes or band.cold else VERDICTS["stable"],
     )  # fmt: skip

@@ -67,7 +67,8 @@ def _msd(one: Any) -> dict[str, Any]:
 
 def _survival(one: SurvivalBand) -> dict[str, Any]:
     bands = {name: rounded(getattr(one, name), 4) for name in ("time_ps", "survival", "low", "high", "censored_ps")}
-    return bands | {"causes": one.causes, "n": one.n, "horizon": one.horizon_ps, "mean": rounded(list(one.mean_ps))}
+    counts = {"causes": one.causes, "n": one.n, "cold": one.cold}
+    return bands | counts | {"horizon": one.horizon_ps, "mean": rounded(list(one.mean_ps))}
 
 
 def _parity(one: Parity) -> dict[str, Any]:

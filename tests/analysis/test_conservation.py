@@ -84,3 +84,47 @@ def test_floor_is_what_changes_with_the_step():
     found = asymmetry(*wide, fine=fine)
     assert found.floor == pytest.approx(0.002 / np.sqrt(4 + 16))
     assert found.share.value == 0.0
+
+
+def stiff_and_rotating(generator, share, frames=8, directions=2, n=96):
+    """Products with Jacobians of three stiff modes and many soft ones, and a diffuse rotation of `share` of both."""
+    symmetric, odd = np.empty((2, frames, directions))
+    for f in range(frames):
+        u, v = generator.normal(size=(2, directions, n))
+        stiffness = np.append(-generator.lognormal(0, 0.7, 3), 0.05 * generator.normal(size=n - 3))
+        modes = np.linalg.qr(generator.normal(size=(n, n)))[0]
+        symmetric[f] = ((u @ modes) * stiffness * (v @ modes)).sum(axis=1)
+        rotation = generator.normal(size=(n, n))
+        odd[f] = np.einsum("da,ab,db->d", u, rotation - rotation.T, v)
+    of_stiffness = 3 * np.exp(2 * 0.7**2) + (n - 3) * 0.05**2
+    odd *= np.sqrt(share**2 / (1 - share**2) * of_stiffness / (2 * n * (n - 1)))
+    return symmetric + odd, symmetric - odd
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3])
+def test_stiff_bonds_do_not_hide_that_forces_are_no_gradient(share):
+    """200 times: long tails of the products neither take its coverage from the interval nor bring it down to zero."""
+    generator = np.random.default_rng(1)
+    found = [asymmetry(*stiff_and_rotating(generator, share)).share.interval for _ in range(200)]
+    assert min(low for low, _ in found) > 0 and np.median([low for low, _ in found]) > 0.4 * share
+    assert np.mean([low <= share <= high for low, high in found]) > 0.83
+
+
+def test_an_interval_does_not_begin_between_zero_and_the_floor():
+    generator = np.random.default_rng(2)
+    forward, backward = stiff_and_rotating(generator, 1e-3)
+    coarse = asymmetry(forward, backward, fine=(forward * 1.01, backward * 0.99))
+    assert coarse.floor > 1e-3 and coarse.share.interval[0] == 0.0 < coarse.share.value
+    sharp = asymmetry(forward, backward, fine=(forward, backward))
+    assert sharp.floor == 0.0 < sharp.share.interval[0] < 1e-3 < sharp.share.interval[1]
+
+
+def test_nothing_everything_and_one_frame():
+    generator = np.random.default_rng(3)
+    some = generator.normal(size=(8, 2))
+    assert asymmetry(some, some).share.interval == (0.0, 0.0)
+    assert asymmetry(some, -some).share.interval == (1.0, 1.0)
+    assert asymmetry(some[:1], -0.5 * some[:1]).share.interval == (0.0, 1.0)
+    once = np.where(np.arange(8)[:, None] == 3, 0.5, 1.0) * some
+    low, high = asymmetry(some, once).share.interval  # all of it in one frame
+    assert low < 1e-6 and high > 0.999

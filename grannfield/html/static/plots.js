@@ -84,7 +84,7 @@ function survivalPlot(many) {
   many.forEach((one, i) => {
     const s = one.survival, tint = colour(i ? "other" : "model"), shape = { line: { width: 0, shape: "hv" } };
     if (s.low?.some(number)) data.push(...band(s.time_ps, s.low, s.high, faded(tint, 0.15), shape));
-    data.push({ x: s.time_ps, y: s.survival, name: `${one.label}${s.n ? `, ${s.n} run${s.n > 1 ? "s" : ""}` : ""}`, mode: "lines", line: { color: tint, width: 2.2, shape: "hv" } });
+    data.push({ x: s.time_ps, y: s.survival, name: `${one.label}${s.n ? `, ${s.n} run${s.n > 1 ? "s" : ""}` : ""}${s.cold ? `, ${s.cold} cold` : ""}`, mode: "lines", line: { color: tint, width: 2.2, shape: "hv" } });
     if (s.censored_ps?.length) data.push({ x: s.censored_ps, y: s.censored_ps.map(() => s.survival.at(-1)), name: "watched to the end", mode: "markers", marker: { symbol: "line-ns-open", size: 11, color: tint }, showlegend: false });
   });
   return { data, layout: base({ xaxis: { title: { text: "time (ps)" }, rangemode: "tozero" }, yaxis: { title: { text: "share of runs without a failure" }, range: [-0.03, 1.06] } }) };
