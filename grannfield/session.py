@@ -23,7 +23,7 @@ from grannfield.plugin import SHIPPED, Named, open_model
 from grannfield.precision import labelled
 from grannfield.report.columns import COLUMNS
 from grannfield.report.kinship import kinship
-from grannfield.report.results import Results, continued
+from grannfield.report.results import Results, continued, set_aside
 from grannfield.score import Score
 
 
@@ -132,6 +132,7 @@ class Session:
         results.add(score)
         with locked(self.bench.store / "results" / results.path(Path()).stem, wait=True):
             self._take_over(results, (score.metric, score.material))
+            set_aside(self.reports, results)
             results.write(self.reports)
         self.touched = True
 

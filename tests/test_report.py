@@ -12,7 +12,7 @@ import pytest
 from grannfield.report.board import leaderboard, ranked
 from grannfield.report.columns import COLUMNS
 from grannfield.report.paper import TITLES, table1, table2
-from grannfield.report.results import Results, ResultsError, all_results, continued, read_results
+from grannfield.report.results import Results, ResultsError, all_results, continued, read_results, set_aside
 from grannfield.report.tables import BEGIN, END, short_board, write_reports
 from grannfield.report.tiers import beside_names, tiers
 from grannfield.report.verdicts import own_number, verdict_of
@@ -105,6 +105,22 @@ def test_other_weights_or_another_protocol_start_afresh(tmp_path: Path) -> None:
     assert continued(tmp_path, same).scores.keys() == one.scores.keys()
     assert not continued(tmp_path, Results("a", {**one.model, "identity": "new"}, one.protocol)).scores
     assert not continued(tmp_path, Results("a", one.model, {"preset": "paper"})).scores
+
+
+def test_scores_that_are_replaced_are_kept_and_named(tmp_path: Path) -> None:
+    """Speed measured again on another machine takes the file, but loses nobody the forces of the first."""
+    one = results("a", 0.9)
+    before = one.write(tmp_path).read_bytes()
+    assert set_aside(tmp_path, Results("a", dict(one.model), dict(one.protocol))) is None
+    assert set_aside(tmp_path, Results("b", dict(one.model), {"hardware": "another"})) is None
+    assert not (tmp_path / "store").exists()
+    there = Results("a", dict(one.model), {**one.protocol, "hardware": "another machine"})
+    with pytest.warns(UserWarning, match=rf"{len(one.scores)} scores are replaced.* now 'another machine'.*store/replaced/a\."):
+        kept = set_aside(tmp_path, there)
+    assert kept is not None and kept.parent == tmp_path / "store" / "replaced" and kept.read_bytes() == before
+    assert read_results(kept).scores.keys() == one.scores.keys()
+    with pytest.warns(UserWarning, match="other weights"):
+        assert set_aside(tmp_path, Results("a", {**one.model, "identity": "new"}, dict(one.protocol))) == kept
 
 
 def test_damaged_and_future_files_are_named(tmp_path: Path) -> None:

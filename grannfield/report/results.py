@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from dataclasses import MISSING, dataclass, field, fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -211,12 +213,40 @@ def all_results(folder: Path) -> list[Results]:
 def continued(folder: Path, new: Results) -> Results:
     """What is stored for the same model under the same protocol, to be added to; otherwise the new, empty results.
 
-    Scores of other weights or another protocol never mix with new ones: they are replaced as soon as there is one.
+    Scores of other weights or another protocol never mix with new ones: they are replaced as soon as there is one (`set_aside`).
     """
     path = new.path(folder)
     if path.exists():
         stored = read_results(path)
-        if stored.model.get("identity") == new.model.get("identity") and stored.protocol == new.protocol:
+        if not _apart(stored, new):
             stored.model = new.model
             return stored
     return new
+
+
+def set_aside(folder: Path, new: Results) -> Path | None:
+    """Before `new` takes the place of scores of other weights or another protocol: keep those in a file of their own, and say so.
+
+    Returns the file, under REPORTS/store/replaced; None where nothing is replaced. Call it with the lock of the file held.
+    """
+    path = new.path(folder)
+    if not path.exists() or not (other := _apart(stored := read_results(path), new)):
+        return None
+    content = path.read_bytes()
+    kept = folder / "store" / "replaced" / f"{path.stem}.{sha256(content).hexdigest()[:12]}.json"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(kept, content)
+    warnings.warn(
+        f"{path}: {len(stored.scores)} scores are replaced, because they do not mix with new ones ({'; '.join(other)}). They are "
+        f"kept in {kept}: move it back to undo",
+        stacklevel=2,
+    )
+    return kept
+
+
+def _apart(stored: Results, new: Results) -> list[str]:
+    """Why scores of the two cannot stand in one file, in words."""
+    weights = [one.model.get("identity") for one in (stored, new)]
+    other = [] if weights[0] == weights[1] else ["other weights"]
+    keys = [key for key in stored.protocol | new.protocol if stored.protocol.get(key) != new.protocol.get(key)]
+    return other + [f"{key} {stored.protocol.get(key)!r}, now {new.protocol.get(key)!r}" for key in keys]
