@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,10 @@ from types import FrameType
 AGAIN_S = 30.0
 """After so long the interruption comes again: torch may have answered the first by taking another way (a CUDA graph that could
 not be captured, say). Long enough to write the largest state in between."""
+
+
+SOON_S = 0.01
+"""After so long it comes again where Python threw it away: nothing leaves a destructor or the callback of a weak reference."""
 
 
 class OutOfTime(KeyboardInterrupt):
@@ -36,6 +41,13 @@ def cut_off_after(seconds: float | None) -> Iterator[None]:
         if ringing:
             raise OutOfTime
 
+    def lost(problem: sys.UnraisableHookArgs) -> None:
+        if ringing and problem.exc_type is OutOfTime:
+            signal.setitimer(signal.ITIMER_REAL, SOON_S, AGAIN_S)
+        else:
+            others(problem)
+
+    others, sys.unraisablehook = sys.unraisablehook, lost
     begin = time.monotonic()
     before = signal.signal(signal.SIGALRM, ring)
     left, interval = signal.setitimer(signal.ITIMER_REAL, max(seconds, 1e-3), AGAIN_S)
@@ -45,6 +57,7 @@ def cut_off_after(seconds: float | None) -> Iterator[None]:
         finally:
             ringing = False  # an alarm up to here still raises, one from here on is too late to cut anything off
     finally:
+        sys.unraisablehook = others
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL if before is None else before)
         if left:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 
@@ -49,6 +50,26 @@ def test_an_alarm_that_was_set_before_still_comes() -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_an_interruption_that_nothing_can_catch_comes_again_at_once() -> None:
+    """Python throws away what is raised in a destructor; the next alarm of its own would come half a minute later."""
+    entered: list[float] = []
+
+    class Slow:
+        def __del__(self) -> None:
+            entered.append(time.monotonic())
+            work_for(20)  # the alarm ends this, and nothing else
+
+    def forget_and_work() -> None:
+        Slow()
+        work_for(20)
+
+    before, begin = sys.unraisablehook, time.monotonic()
+    with pytest.raises(OutOfTime), cut_off_after(0.2):
+        forget_and_work()
+    assert len(entered) == 1 and time.monotonic() - begin < 10
+    assert sys.unraisablehook is before and signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_an_interruption_that_was_swallowed_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
