@@ -132,7 +132,6 @@ class Session:
         results.add(score)
         with locked(self.bench.store / "results" / results.path(Path()).stem, wait=True):
             self._take_over(results, (score.metric, score.material))
-            set_aside(self.reports, results)
             results.write(self.reports)
         self.touched = True
 
@@ -143,7 +142,10 @@ class Session:
 
     def _take_over(self, results: Results, new: tuple[str, str]) -> None:
         """What other processes have written to the same file since, but for what is about to be written."""
-        stored = continued(self.reports, Results(results.label, results.model, results.protocol))
+        empty = Results(results.label, results.model, results.protocol)
+        stored = continued(self.reports, empty)
+        if stored is empty:
+            set_aside(self.reports, results)
         own = self.unwritten.pop(results.label, set())
         results.scores |= {key: one for key, one in stored.scores.items() if key != new}
         results.reference |= {key: one for key, one in stored.reference.items() if key not in own}

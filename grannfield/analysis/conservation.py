@@ -131,15 +131,14 @@ def asymmetry(forward: np.ndarray, backward: np.ndarray, fine: tuple[np.ndarray,
         change = (forward - backward) - (np.asarray(fine[0]) - np.asarray(fine[1]))
         floor = float(np.sqrt((change**2).sum() / total))
     note = f"pairs of directions in {len(odd)} frames, jackknife over frames"
-    return Asymmetry(Estimate(value, _share_interval(odd, even, floor), forward.size, note=note), floor)
+    return Asymmetry(Estimate(value, _share_interval(odd, even, value, floor), forward.size, note=note), floor)
 
 
-def _share_interval(odd: np.ndarray, even: np.ndarray, floor: float) -> tuple[float, float]:
-    """Of sqrt(odd/(odd + even)) for sums over frames [M]; everything, where one frame says nothing of the spread."""
+def _share_interval(odd: np.ndarray, even: np.ndarray, value: float, floor: float) -> tuple[float, float]:
+    """Of value = sqrt(odd/(odd + even)) for sums over frames [M]; everything, where one frame says nothing of the spread."""
     if len(odd) < 2:
         return 0.0, 1.0
     least = LEAST * (odd.sum() + even.sum())
-    value = float(np.sqrt(odd.sum() / (odd.sum() + even.sum())))
     odd_rest, even_rest = (np.maximum(one.sum() - one, least) for one in (odd, even))
     half = min(jackknife_half_width(np.log(odd_rest / even_rest)), WIDEST)
     low, high = (float(np.sqrt(odd.sum() * k / (odd.sum() * k + even.sum()))) for k in np.exp([-half, half]))
